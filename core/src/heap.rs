@@ -1,0 +1,244 @@
+//! One wrapper for every byte allocator: a lock around it, `GlobalAlloc` in front, bad frees reported.
+//!
+//! ```text
+//!   Box, Vec, …  ──►  Heap<L, A>  ──►  L: RawLock  ──►  A: ByteAllocator (good fit, slab heap, …)
+//!                      GlobalAlloc      one at a time     &mut self, typed errors
+//! ```
+#![expect(unsafe_code, reason = "implements GlobalAlloc and hands the engine out under the lock")]
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::fmt;
+use core::mem::MaybeUninit;
+use core::ptr::{self, NonNull};
+
+use crate::sync::UnsafeCell;
+use crate::{ByteAllocator, Figures, FreeError, RawLock, Reentered, RegionError, RegionHeap};
+
+/// A free that the engine refused, as the hook sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct BadFree {
+    /// The pointer that was to be freed.
+    pub block: NonNull<u8>,
+    /// The layout that came with it.
+    pub layout: Layout,
+    /// Why it was refused.
+    pub error: FreeError,
+}
+
+/// What a heap does about bad frees: called under the heap's lock, so it must not allocate from the same heap.
+pub type BadFreeHook = fn(BadFree);
+
+/// A byte allocator behind a lock, usable as `#[global_allocator]`, through `Allocator` and by hand.
+///
+/// * It can be a `static` and works before it has memory: every allocation is refused until then.
+/// * Refusals are null pointers (`GlobalAlloc`) or typed errors (the engine's own methods, through
+///   [`with`](Self::with)); it never panics.
+/// * A bad free that the engine detects changes nothing, is counted, and goes to the hook.
+pub struct Heap<L, A> {
+    lock: L,
+    state: UnsafeCell<State<A>>,
+}
+
+struct State<A> {
+    engine: A,
+    bad_frees: u64,
+    hook: BadFreeHook,
+}
+
+fn ignore(_: BadFree) {}
+
+// SAFETY: the state is reached only inside `lock.with`, one closure at a time (RawLock); `A: Send` lets the engine be
+// used from whichever thread holds the lock.
+unsafe impl<L: RawLock + Sync, A: Send> Sync for Heap<L, A> {}
+
+impl<L: RawLock, A: RegionHeap> Heap<L, A> {
+    /// A heap without memory, for a `static`; feed it with [`init_static`](Self::init_static) or its siblings.
+    #[cfg(not(hectare_loom))]
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self::new(A::EMPTY)
+    }
+
+    /// Gives the heap the `size` bytes from address `start`, as `embedded-alloc` does. May be called again with
+    /// another region.
+    ///
+    /// The address comes from a linker script or a firmware table: its provenance is taken to be exposed. Where a
+    /// pointer exists, [`init_ptr`](Self::init_ptr) is cleaner.
+    ///
+    /// # Safety
+    /// As [`RegionHeap::add_region`], for the bytes `[start, start + size)`.
+    ///
+    /// # Errors
+    /// Why the region was not taken; then it is untouched.
+    pub unsafe fn init(&self, start: usize, size: usize) -> Result<(), RegionError> {
+        let Some(start) = NonNull::new(ptr::with_exposed_provenance_mut(start)) else {
+            return Err(RegionError::BadRange);
+        };
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.init_ptr(start, size) }
+    }
+
+    /// Gives the heap the `size` bytes at `start`.
+    ///
+    /// # Safety
+    /// As [`RegionHeap::add_region`].
+    ///
+    /// # Errors
+    /// Why the region was not taken; then it is untouched.
+    pub unsafe fn init_ptr(&self, start: NonNull<u8>, size: usize) -> Result<(), RegionError> {
+        let region = NonNull::slice_from_raw_parts(start, size);
+        // SAFETY: the caller's promise is the one asked for.
+        self.with(|engine| unsafe { engine.add_region(region) })?
+    }
+
+    /// Gives the heap a static buffer: the safe way.
+    ///
+    /// # Errors
+    /// Why the region was not taken; then it is untouched.
+    pub fn init_static(&self, region: &'static mut [MaybeUninit<u8>]) -> Result<(), RegionError> {
+        let size = region.len();
+        let Some(start) = NonNull::new(region.as_mut_ptr().cast::<u8>()) else {
+            return Err(RegionError::BadRange);
+        };
+        // SAFETY: an exclusive reference for 'static is valid, used by nobody else, and stays so.
+        unsafe { self.init_ptr(start, size) }
+    }
+}
+
+impl<L: RawLock, A> Heap<L, A> {
+    /// A heap around this engine.
+    #[cfg(not(hectare_loom))]
+    #[must_use]
+    pub const fn new(engine: A) -> Self {
+        Self::with_lock(L::UNLOCKED, engine)
+    }
+
+    crate::const_unless_loom! {
+        /// A heap around this engine, behind this lock.
+        #[must_use]
+        pub fn with_lock(lock: L, engine: A) -> Self {
+            Self { lock, state: UnsafeCell::new(State { engine, bad_frees: 0, hook: ignore }) }
+        }
+    }
+
+    /// Runs `f` with the engine, under the lock: for its own methods and figures.
+    ///
+    /// `f` must not use this heap, directly or by allocating from it: with a lock that can tell, that is refused; with
+    /// a spin lock it deadlocks.
+    ///
+    /// # Errors
+    /// [`Reentered`] if the lock is held further up this call stack.
+    #[inline]
+    pub fn with<R>(&self, f: impl FnOnce(&mut A) -> R) -> Result<R, Reentered> {
+        self.with_state(|state| f(&mut state.engine))
+    }
+
+    /// Sets what happens on a bad free, besides being counted. By default: nothing.
+    ///
+    /// # Errors
+    /// [`Reentered`] if the lock is held further up this call stack.
+    pub fn set_bad_free_hook(&self, hook: BadFreeHook) -> Result<(), Reentered> {
+        self.with_state(|state| state.hook = hook)
+    }
+
+    /// How many frees were refused so far; 0 if the lock is held further up this call stack.
+    pub fn bad_frees(&self) -> u64 {
+        self.with_state(|state| state.bad_frees).unwrap_or(0)
+    }
+
+    #[inline]
+    fn with_state<R>(&self, f: impl FnOnce(&mut State<A>) -> R) -> Result<R, Reentered> {
+        self.lock.with(|| {
+            self.state.with_mut(|state| {
+                // SAFETY: the lock lets one closure in at a time (RawLock), so this is the only reference.
+                f(unsafe { &mut *state })
+            })
+        })
+    }
+}
+
+impl<L: RawLock, A: Figures> Heap<L, A> {
+    /// Bytes handed out, as granted; 0 if the lock is held further up this call stack.
+    pub fn used(&self) -> usize {
+        self.with(|engine| to_usize(engine.usage().allocated)).unwrap_or(0)
+    }
+
+    /// Bytes free in total; 0 if the lock is held further up this call stack.
+    pub fn free(&self) -> usize {
+        self.with(|engine| to_usize(engine.usage().free)).unwrap_or(0)
+    }
+}
+
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+impl<L, A: ByteAllocator> Heap<L, A>
+where
+    L: RawLock,
+{
+    /// Frees under the lock; a refusal is counted and goes to the hook.
+    ///
+    /// # Safety
+    /// As [`ByteAllocator::deallocate`].
+    pub(crate) unsafe fn release(&self, block: NonNull<u8>, layout: Layout) {
+        let _ = self.with_state(|state| {
+            // SAFETY: the caller's promise is the one asked for.
+            if let Err(error) = unsafe { state.engine.deallocate(block, layout) } {
+                state.report(BadFree { block, layout, error });
+            }
+        });
+    }
+}
+
+impl<A> State<A> {
+    #[cold]
+    fn report(&mut self, bad: BadFree) {
+        self.bad_frees = self.bad_frees.saturating_add(1);
+        (self.hook)(bad);
+    }
+}
+
+// SAFETY: (1) blocks are the engine's, which keeps `ByteAllocator`'s promises; (2) the lock keeps callers apart; (3)
+// neither the lock nor the engine panics, and the hook is the caller's responsibility.
+unsafe impl<L: RawLock, A: ByteAllocator> GlobalAlloc for Heap<L, A> {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        match self.with(|engine| engine.allocate(layout)) {
+            Ok(Ok(block)) => block.as_ptr(),
+            _ => ptr::null_mut(),
+        }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if let Some(block) = NonNull::new(block) {
+            // SAFETY: `GlobalAlloc`'s caller promises a live block of this layout.
+            unsafe { self.release(block, layout) };
+        }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        match self.with(|engine| engine.allocate_zeroed(layout)) {
+            Ok(Ok(block)) => block.as_ptr(),
+            _ => ptr::null_mut(),
+        }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let Some(block) = NonNull::new(block) else { return ptr::null_mut() };
+        // SAFETY: `GlobalAlloc`'s caller promises a live block of this layout and a size that does not overflow.
+        match self.with(|engine| unsafe { engine.reallocate(block, layout, new_size) }) {
+            Ok(Ok(block)) => block.as_ptr(),
+            _ => ptr::null_mut(),
+        }
+    }
+}
+
+impl<L, A> fmt::Debug for Heap<L, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heap").finish_non_exhaustive()
+    }
+}

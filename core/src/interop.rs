@@ -1,0 +1,12 @@
+//! Adapters to other crates, each behind a feature that names the version.
+
+#[cfg(any(feature = "allocator-api2-02", feature = "allocator-api2-04", feature = "nightly"))]
+mod allocator;
+#[cfg(feature = "critical-section-1")]
+pub(crate) mod critical_section_1;
+#[cfg(feature = "lock_api-04")]
+pub(crate) mod lock_api_04;
+#[cfg(feature = "lock_api-05")]
+pub(crate) mod lock_api_05;
+#[cfg(feature = "mutex-traits-1")]
+pub(crate) mod mutex_traits_1;

@@ -1,0 +1,67 @@
+//! How code reaches physical memory: table walkers and slabs get pointers here and nowhere else.
+#![expect(unsafe_code, reason = "declares and implements an unsafe trait")]
+
+use core::ptr::NonNull;
+
+use crate::PhysAddr;
+
+/// A window onto physical memory.
+///
+/// # Safety
+/// The implementer promises that a returned pointer is valid for reads and writes of `length` bytes that are exactly
+/// the physical bytes `[address, address + length)`, for as long as the window exists, and that equal addresses give
+/// equal pointers.
+pub unsafe trait PhysWindow {
+    /// The pointer to `length` bytes at `address`; `None` if the window does not show all of them.
+    fn pointer(&self, address: PhysAddr, length: u64) -> Option<NonNull<u8>>;
+}
+
+// SAFETY: the pointer is the inner window's.
+unsafe impl<W: PhysWindow + ?Sized> PhysWindow for &W {
+    fn pointer(&self, address: PhysAddr, length: u64) -> Option<NonNull<u8>> {
+        (**self).pointer(address, length)
+    }
+}
+
+/// The commonest window: one physical range, visible in one piece (a kernel's direct map, identity-mapped firmware, an
+/// arena in a test).
+#[derive(Clone, Copy, Debug)]
+pub struct DirectMap {
+    pointer: NonNull<u8>,
+    first: PhysAddr,
+    length: u64,
+}
+
+impl DirectMap {
+    /// Shows the `length` physical bytes from `first` at `pointer`; `None` if either end wraps.
+    ///
+    /// # Safety
+    /// `pointer` is valid for reads and writes of `length` bytes, which are those physical bytes, for as long as the
+    /// window or a copy of it is used.
+    #[must_use]
+    pub unsafe fn new(pointer: NonNull<u8>, first: PhysAddr, length: u64) -> Option<Self> {
+        let bytes = usize::try_from(length).ok()?;
+        pointer.addr().get().checked_add(bytes)?;
+        first.checked_add(length)?;
+        Some(Self { pointer, first, length })
+    }
+}
+
+// SAFETY: (1) the checks below leave only bytes inside the range that `new`'s caller vouched for; (2) the pointer is
+// one fixed base plus the offset.
+unsafe impl PhysWindow for DirectMap {
+    fn pointer(&self, address: PhysAddr, length: u64) -> Option<NonNull<u8>> {
+        let offset = address.checked_offset_from(self.first)?;
+        if offset.checked_add(length)? > self.length {
+            return None;
+        }
+        let offset = usize::try_from(offset).ok()?;
+        // SAFETY: offset ≤ self.length, and `new`'s caller vouched for that many bytes from `self.pointer`.
+        Some(unsafe { self.pointer.add(offset) })
+    }
+}
+
+// SAFETY: a `DirectMap` only computes pointers; who dereferences them argues for that access.
+unsafe impl Send for DirectMap {}
+// SAFETY: as above; it has no interior mutability.
+unsafe impl Sync for DirectMap {}
