@@ -13,7 +13,9 @@ use crate::{AllocError, FreeError, RegionError};
 /// # Safety
 /// The implementer promises that a returned block (1) is valid for reads and writes of `layout.size()` bytes, (2) is
 /// aligned to `layout.align()`, (3) overlaps no other block that it returned and that was not given back, nor its own
-/// metadata, and (4) stays so until it is given back, even if the allocator is moved.
+/// metadata, and (4) stays so until it is given back or the allocator is dropped, even if the allocator is moved. Safe
+/// code that has `&mut` access to the allocator cannot break these promises: a method that takes blocks back is
+/// `unsafe`.
 pub unsafe trait ByteAllocator {
     /// Takes a block of `layout.size()` bytes. Size 0 is served as 1 byte. Contents are unspecified.
     ///

@@ -3,6 +3,8 @@
 
 use core::cell::Cell;
 
+use crate::lock::Leave;
+
 /// The number of a per-CPU slot, below the identity's [`slots`](CpuPin::slots).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(u16);
@@ -99,12 +101,6 @@ unsafe impl CpuPin for SingleCpu {
     }
 
     fn with<R>(&self, f: impl FnOnce(Option<Slot>) -> R) -> R {
-        struct Leave<'a>(&'a Cell<bool>);
-        impl Drop for Leave<'_> {
-            fn drop(&mut self) {
-                self.0.set(false);
-            }
-        }
         if self.entered.replace(true) {
             return f(None);
         }

@@ -37,7 +37,10 @@ impl FrameRequest {
 /// # Safety
 /// The memory behind the frames will be written through some window. The implementer promises that every run it
 /// returns (1) is real memory of [`FRAME_SIZE`](Self::FRAME_SIZE) bytes a frame, (2) holds exactly `request.count`
-/// frames and is aligned as asked, and (3) overlaps no other run that it returned and that was not given back.
+/// frames and is aligned as asked, and (3) overlaps no other run that it returned and that was not given back. They hold
+/// whatever safe code does with `&mut` access: (4) a method that takes frames back is `unsafe`, so that an engine whose
+/// safe methods do so is wrapped in a type without them; and (5) a run of frames that the source does not manage is
+/// refused by [`free_frames`](Self::free_frames), because two sources of a type can be swapped.
 pub unsafe trait FrameSource {
     /// The size of every frame of this source. A constant, so that its users can reject at compile time what cannot
     /// work.

@@ -1,5 +1,5 @@
 //! More memory on demand: an allocator with a source that may feed it when it runs out.
-#![expect(unsafe_code, reason = "implements an unsafe trait")]
+#![expect(unsafe_code, reason = "declares and implements unsafe traits")]
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -8,7 +8,11 @@ use crate::{AllocError, ByteAllocator, CheckInvariants, Figures, Fragmentation, 
 use crate::{RegionError, RegionHeap, Usage, Violation};
 
 /// Where an exhausted allocator gets more memory.
-pub trait Source<A> {
+///
+/// # Safety
+/// After [`acquire`](Self::acquire) the engine is still the allocator of all its live blocks: the source adds memory to
+/// it, and neither overwrites it nor swaps it for another.
+pub unsafe trait Source<A> {
     /// Gives `engine` more memory, so that `layout` can be served: typically by adding or extending a region. Called
     /// when the engine refused `layout`, at most twice for one allocation.
     ///
@@ -21,7 +25,8 @@ pub trait Source<A> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoSource;
 
-impl<A> Source<A> for NoSource {
+// SAFETY: it does not touch the engine.
+unsafe impl<A> Source<A> for NoSource {
     fn acquire(&mut self, _: &mut A, _: Layout) -> Result<(), RegionError> {
         Err(RegionError::Unknown)
     }
@@ -41,15 +46,30 @@ impl<A, S> Growing<A, S> {
         Self { engine, source }
     }
 
-    /// The engine, for its own methods. An allocation made there bypasses the source.
+    /// The engine, for its own figures and walks.
     #[must_use]
-    pub const fn engine(&mut self) -> &mut A {
+    pub const fn engine(&self) -> &A {
+        &self.engine
+    }
+
+    /// The engine, for its own methods. An allocation made there bypasses the source.
+    ///
+    /// # Safety
+    /// The engine is not overwritten or swapped for another while blocks of it are live.
+    #[must_use]
+    pub const unsafe fn engine_mut(&mut self) -> &mut A {
         &mut self.engine
     }
 
     /// The source.
     #[must_use]
-    pub const fn source(&mut self) -> &mut S {
+    pub const fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// The source, to change it.
+    #[must_use]
+    pub const fn source_mut(&mut self) -> &mut S {
         &mut self.source
     }
 }
@@ -80,7 +100,7 @@ impl<A: ByteAllocator, S: Source<A>> Growing<A, S> {
     }
 }
 
-// SAFETY: every block is the engine's.
+// SAFETY: every block is the engine's, and the source leaves the engine in place.
 unsafe impl<A: ByteAllocator, S: Source<A>> ByteAllocator for Growing<A, S> {
     #[inline]
     fn allocate(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocError> {

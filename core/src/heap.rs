@@ -12,7 +12,7 @@ use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 
 use crate::sync::UnsafeCell;
-use crate::{ByteAllocator, Figures, FreeError, RawLock, Reentered, RegionError, RegionHeap};
+use crate::{AllocError, ByteAllocator, Figures, FreeError, RawLock, Reentered, RegionError, RegionHeap};
 
 /// A free that the engine refused, as the hook sees it.
 #[derive(Clone, Copy, Debug)]
@@ -25,15 +25,42 @@ pub struct BadFree {
     pub error: FreeError,
 }
 
-/// What a heap does about bad frees: called under the heap's lock, so it must not allocate from the same heap.
+/// What a heap does about bad frees: called under the heap's lock, so it must not allocate from the same heap. A panic in
+/// it aborts the program when the free came through `GlobalAlloc`.
 pub type BadFreeHook = fn(BadFree);
 
 /// A byte allocator behind a lock, usable as `#[global_allocator]`, through `Allocator` and by hand.
 ///
 /// * It can be a `static` and works before it has memory: every allocation is refused until then.
-/// * Refusals are null pointers (`GlobalAlloc`) or typed errors (the engine's own methods, through
-///   [`with`](Self::with)); it never panics.
+/// * Refusals are null pointers (`GlobalAlloc`) or typed errors ([`allocate_block`](Self::allocate_block) and its
+///   siblings); it never panics.
 /// * A bad free that the engine detects changes nothing, is counted, and goes to the hook.
+/// * Safe code reads the engine ([`with`](Self::with)) but cannot exchange it while blocks are live: changing it by
+///   hand ([`with_mut`](Self::with_mut)) is `unsafe`.
+/// * It is `Sync` if its lock is, and not `Clone`: a block belongs to one heap.
+///
+/// The engine below refuses everything; a real one comes from `hectare-fit` or `hectare-slab`.
+///
+/// ```
+/// use core::alloc::Layout;
+/// use core::ptr::NonNull;
+/// use hectare_core::{AllocError, ByteAllocator, FreeError, Heap, NoLock};
+///
+/// /// Always full.
+/// struct Full;
+/// // SAFETY: it returns no block.
+/// unsafe impl ByteAllocator for Full {
+///     fn allocate(&mut self, _: Layout) -> Result<NonNull<u8>, AllocError> {
+///         Err(AllocError::OutOfMemory)
+///     }
+///     unsafe fn deallocate(&mut self, _: NonNull<u8>, _: Layout) -> Result<(), FreeError> {
+///         Err(FreeError::Foreign)
+///     }
+/// }
+///
+/// let heap: Heap<NoLock, Full> = Heap::new(Full);
+/// assert_eq!(heap.allocate_block(Layout::new::<u64>()), Err(AllocError::OutOfMemory));
+/// ```
 pub struct Heap<L, A> {
     lock: L,
     state: UnsafeCell<State<A>>,
@@ -88,7 +115,7 @@ impl<L: RawLock, A: RegionHeap> Heap<L, A> {
     pub unsafe fn init_ptr(&self, start: NonNull<u8>, size: usize) -> Result<(), RegionError> {
         let region = NonNull::slice_from_raw_parts(start, size);
         // SAFETY: the caller's promise is the one asked for.
-        self.with(|engine| unsafe { engine.add_region(region) })?
+        self.with_state(|state| unsafe { state.engine.add_region(region) })?
     }
 
     /// Gives the heap a static buffer: the safe way.
@@ -121,15 +148,29 @@ impl<L: RawLock, A> Heap<L, A> {
         }
     }
 
-    /// Runs `f` with the engine, under the lock: for its own methods and figures.
+    /// Runs `f` with the engine, under the lock: for its figures, walks and checks.
     ///
     /// `f` must not use this heap, directly or by allocating from it: with a lock that can tell, that is refused; with
     /// a spin lock it deadlocks.
     ///
     /// # Errors
-    /// [`Reentered`] if the lock is held further up this call stack.
+    /// [`Reentered`] if the lock is held further up this call stack and can tell.
     #[inline]
-    pub fn with<R>(&self, f: impl FnOnce(&mut A) -> R) -> Result<R, Reentered> {
+    pub fn with<R>(&self, f: impl FnOnce(&A) -> R) -> Result<R, Reentered> {
+        self.with_state(|state| f(&state.engine))
+    }
+
+    /// Runs `f` with the engine, under the lock, to change it: to extend or remove regions, flush caches, reset
+    /// figures. As with [`with`](Self::with), `f` must not use this heap.
+    ///
+    /// # Safety
+    /// When `f` ends, also by a panic, the engine is still the allocator of every live block of this heap: `f` does
+    /// not overwrite it or swap it for another while blocks are live.
+    ///
+    /// # Errors
+    /// [`Reentered`] if the lock is held further up this call stack and can tell.
+    #[inline]
+    pub unsafe fn with_mut<R>(&self, f: impl FnOnce(&mut A) -> R) -> Result<R, Reentered> {
         self.with_state(|state| f(&mut state.engine))
     }
 
@@ -173,21 +214,61 @@ fn to_usize(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-impl<L, A: ByteAllocator> Heap<L, A>
-where
-    L: RawLock,
-{
-    /// Frees under the lock; a refusal is counted and goes to the hook.
+impl<L: RawLock, A: ByteAllocator> Heap<L, A> {
+    /// Takes a block, as [`ByteAllocator::allocate`]: what `GlobalAlloc` does, with a typed error.
+    ///
+    /// # Errors
+    /// Why there is no such block, or [`AllocError::Reentered`]. Nothing is changed.
+    #[inline]
+    pub fn allocate_block(&self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
+        self.with_state(|state| state.engine.allocate(layout))?
+    }
+
+    /// Takes a block of zeros, as [`ByteAllocator::allocate_zeroed`].
+    ///
+    /// # Errors
+    /// As [`allocate_block`](Self::allocate_block).
+    #[inline]
+    pub fn allocate_block_zeroed(&self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
+        self.with_state(|state| state.engine.allocate_zeroed(layout))?
+    }
+
+    /// Gives a block back. What the engine refuses is counted and goes to the hook.
     ///
     /// # Safety
     /// As [`ByteAllocator::deallocate`].
-    pub(crate) unsafe fn release(&self, block: NonNull<u8>, layout: Layout) {
-        let _ = self.with_state(|state| {
+    ///
+    /// # Errors
+    /// What the engine can tell about a bad free, or [`FreeError::Reentered`], which is neither counted nor reported:
+    /// whoever holds the lock further up owns the counter. Nothing is changed; the block stays allocated.
+    #[inline]
+    pub unsafe fn free_block(&self, block: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
+        self.with_state(|state| {
             // SAFETY: the caller's promise is the one asked for.
-            if let Err(error) = unsafe { state.engine.deallocate(block, layout) } {
+            let freed = unsafe { state.engine.deallocate(block, layout) };
+            if let Err(error) = freed {
                 state.report(BadFree { block, layout, error });
             }
-        });
+            freed
+        })?
+    }
+
+    /// Makes a block larger or smaller, moving it if it must, as [`ByteAllocator::reallocate`].
+    ///
+    /// # Safety
+    /// As [`ByteAllocator::reallocate`].
+    ///
+    /// # Errors
+    /// Why there is no such block, or [`AllocError::Reentered`]; the old block is as it was.
+    #[inline]
+    pub unsafe fn reallocate_block(
+        &self,
+        block: NonNull<u8>,
+        layout: Layout,
+        new_size: usize,
+    ) -> Result<NonNull<u8>, AllocError> {
+        // SAFETY: the caller's promises are those asked for.
+        self.with_state(|state| unsafe { state.engine.reallocate(block, layout, new_size) })?
     }
 }
 
@@ -199,41 +280,42 @@ impl<A> State<A> {
     }
 }
 
-// SAFETY: (1) blocks are the engine's, which keeps `ByteAllocator`'s promises; (2) the lock keeps callers apart; (3)
-// neither the lock nor the engine panics, and the hook is the caller's responsibility.
+/// Runs `f`; a panic that would leave it aborts the program instead, as `GlobalAlloc` demands: the language ends every
+/// unwinding at the border of an `extern "C"` function. Costs nothing where nothing panics.
+#[inline(always)]
+pub(crate) extern "C" fn never_unwind<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}
+
+fn or_null(block: Result<NonNull<u8>, AllocError>) -> *mut u8 {
+    block.map_or(ptr::null_mut(), NonNull::as_ptr)
+}
+
+// SAFETY: (1) blocks are the engine's, which keeps `ByteAllocator`'s promises; (2) the lock keeps callers apart, and
+// no safe code exchanges the engine; (3) `never_unwind` holds back panics of the lock, the engine and the hook.
 unsafe impl<L: RawLock, A: ByteAllocator> GlobalAlloc for Heap<L, A> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        match self.with(|engine| engine.allocate(layout)) {
-            Ok(Ok(block)) => block.as_ptr(),
-            _ => ptr::null_mut(),
-        }
+        never_unwind(|| or_null(self.allocate_block(layout)))
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if let Some(block) = NonNull::new(block) {
-            // SAFETY: `GlobalAlloc`'s caller promises a live block of this layout.
-            unsafe { self.release(block, layout) };
-        }
+        let Some(block) = NonNull::new(block) else { return };
+        // SAFETY: `GlobalAlloc`'s caller promises a live block of this layout. The hook knows about a refusal.
+        let _ = never_unwind(|| unsafe { self.free_block(block, layout) });
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        match self.with(|engine| engine.allocate_zeroed(layout)) {
-            Ok(Ok(block)) => block.as_ptr(),
-            _ => ptr::null_mut(),
-        }
+        never_unwind(|| or_null(self.allocate_block_zeroed(layout)))
     }
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         let Some(block) = NonNull::new(block) else { return ptr::null_mut() };
         // SAFETY: `GlobalAlloc`'s caller promises a live block of this layout and a size that does not overflow.
-        match self.with(|engine| unsafe { engine.reallocate(block, layout, new_size) }) {
-            Ok(Ok(block)) => block.as_ptr(),
-            _ => ptr::null_mut(),
-        }
+        never_unwind(|| or_null(unsafe { self.reallocate_block(block, layout, new_size) }))
     }
 }
 
