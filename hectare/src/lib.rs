@@ -1,0 +1,10 @@
+#![no_std]
+#![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
+
+pub use hectare_core::*;
+
+// The example in the front page of the repository is compiled and run too; the published package has no such file.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct FrontPage;

@@ -1,0 +1,31 @@
+//! The facade re-exports the crates of the family, and its types are theirs.
+
+/// Compiles only if both names stand for one type.
+fn same<T>(facade: T, own: T) -> (T, T) {
+    (facade, own)
+}
+
+#[test]
+fn the_vocabulary_stands_at_the_root() {
+    let (facade, own) = same(hectare::Frame::new(7), hectare_core::Frame::new(7));
+    assert_eq!(facade, own);
+    let (facade, own) = same(hectare::AllocError::Fragmented, hectare_core::AllocError::Fragmented);
+    assert_eq!(facade, own);
+}
+
+#[test]
+fn the_modules_of_core_are_reachable() {
+    let (facade, own) = same(
+        hectare::frame_source::FrameRequest::order(hectare::Order::ZERO),
+        hectare_core::FrameRequest::order(hectare_core::Order::ZERO),
+    );
+    assert_eq!(facade, own);
+}
+
+#[test]
+fn the_traits_are_one() {
+    fn by_own_trait(lock: &impl hectare_core::RawLock) -> Result<u32, hectare::Reentered> {
+        lock.with(|| 7)
+    }
+    assert_eq!(by_own_trait(&hectare::NoLock::new()), Ok(7));
+}
