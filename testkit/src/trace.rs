@@ -34,6 +34,7 @@ pub mod frames;
 pub mod heap;
 mod ledger;
 pub mod objects;
+pub mod vm;
 
 pub use binary::Header;
 pub use error::{Problem, TraceError};

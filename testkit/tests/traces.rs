@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use hectare_testkit::trace::frames::{FrameOp, FrameTrace, Mobility};
 use hectare_testkit::trace::heap::{HeapOp, HeapTrace};
 use hectare_testkit::trace::objects::{Cache, ObjectOp, ObjectTrace};
+use hectare_testkit::trace::vm::{Action, VmTrace};
 use hectare_testkit::trace::{Problem, TraceError, decompress, load};
 
 /// Xorshift64 (Marsaglia, "Xorshift RNGs", 2003): repeatable noise.
@@ -296,6 +297,90 @@ fn a_split_block_needs_its_pieces() {
     assert!(matches!(refused(&[block, FrameOp::Split { slot: 0, order: 1 }]), Problem::Range { .. }));
 }
 
+/// One record of each kind.
+const VM: &str = "VMTRC 1
+name a small one – é
+page 4096
+procs 3
+records 16
+X 0 shell
+I 0 400000 402000 r-xp - 0 /bin/a shell
+I 0 7ff000 800000 rw-p d 0 [stack]
+m 0 10000 3000 3 22 -1 0
+p 0 11000 1000 1
+f 0 10010 w
+F 0 1
+k 1 10010 w+
+b 1 900123 910001
+r 1 10000 1000 2000 1 20000
+a 1 20000 1000 e
+u 1 20000 1000
+X 2 child
+g 1 7fe000
+Z 1 400000 402000 r-xs /bin/a shell
+E 1
+";
+
+#[test]
+fn a_text_trace_reads_and_writes() {
+    let trace = VmTrace::read(VM.as_bytes()).unwrap();
+    assert_eq!((trace.processes, trace.page, trace.ops.len()), (3, 4096, 16));
+    assert!(matches!(trace.ops[6].action, Action::Fork { child: 1 }));
+    assert_eq!(trace.encode(), VM.as_bytes());
+    assert_eq!(VmTrace::from_ops(&trace.name, 4096, trace.ops.clone()).unwrap(), trace);
+}
+
+/// A truncated text is refused at every length, a changed one read as what it says or refused: never a panic, and what
+/// reads, writes and reads equal.
+#[test]
+fn damaged_text_traces_are_refused() {
+    for length in 0..VM.len() {
+        let error = VmTrace::read(&VM.as_bytes()[..length]).expect_err("truncated");
+        assert!(error.offset().unwrap() <= length as u64, "{error}");
+    }
+    let mut refused = 0;
+    for at in 0..if cfg!(miri) { 40 } else { VM.len() } {
+        for byte in 0..=u8::MAX {
+            let mut bad = VM.as_bytes().to_vec();
+            bad[at] = byte;
+            match VmTrace::read(&bad) {
+                Ok(trace) => assert_eq!(VmTrace::read(&trace.encode()).unwrap(), trace),
+                Err(error) => {
+                    assert!(error.offset().unwrap() <= VM.len() as u64, "{error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 200 * if cfg!(miri) { 20 } else { VM.len() } / 2);
+}
+
+#[test]
+fn each_broken_rule_of_a_text_is_named() {
+    let refused = |from: &str, to: &str| {
+        assert_eq!(VM.matches(from).count(), 1, "{from}");
+        let error = VmTrace::read(VM.replace(from, to).as_bytes()).unwrap_err();
+        let at = VM.find(from).unwrap() as u64;
+        (error.offset().unwrap() as i64 - at as i64, error.problem().unwrap())
+    };
+    assert_eq!(refused("VMTRC 1", "VMTRK 1"), (0, Problem::Magic { expected: "VMTRC" }));
+    assert_eq!(refused("VMTRC 1", "VMTRC 2"), (6, Problem::Version { found: 2 }));
+    assert_eq!(refused("procs 3", "procs 4").1, Problem::Figure { field: "procs", stated: 4, found: 3 });
+    assert_eq!(refused("records 16", "records 15").0, 8);
+    assert_eq!(refused("F 0 1", "F 0 2"), (0, Problem::Process { process: 2 }));
+    assert_eq!(refused("k 1 10010 w+", "k 2 10010 w+"), (0, Problem::Process { process: 2 }));
+    assert_eq!(refused("E 1", "Q 1"), (0, Problem::Expected { field: "record" }));
+    assert_eq!(refused("f 0 10010 w\n", "f 0 10010 y\n"), (10, Problem::Expected { field: "kind of fault" }));
+    assert_eq!(
+        refused("u 1 20000 1000", "u 1 20000 1001"),
+        (0, Problem::Range { field: "length", found: 0x1001 })
+    );
+    assert_eq!(refused("u 1 20000 1000", "u 1 20000 0"), (0, Problem::Range { field: "length", found: 0 }));
+    assert_eq!(refused("g 1 7fe000", "g 1 7fe000 1"), (11, Problem::Expected { field: "end of line" }));
+    assert_eq!(refused("g 1 7fe000", "g 1 +7fe000"), (4, Problem::Expected { field: "start" }));
+    assert_eq!(refused("E 1\n", "E 1\nE 1\n"), (4, Problem::Process { process: 1 }));
+}
+
 /// A stored zstd frame (RFC 8878, 3.1.1): magic, descriptor (single segment, 1-byte size), size, one raw last block.
 fn zstd_frame(content: &[u8]) -> Vec<u8> {
     let size = u8::try_from(content.len()).unwrap();
@@ -357,5 +442,10 @@ fn shipped_traces_read_and_write() {
     for path in shipped("objects") {
         let trace = ObjectTrace::read(&load(&path).unwrap()).unwrap();
         assert_eq!(ObjectTrace::read(&trace.encode()).unwrap(), trace);
+    }
+    for path in shipped("vm") {
+        let bytes = load(&path).unwrap();
+        let trace = VmTrace::read(&bytes).unwrap();
+        assert!(trace.encode() == bytes, "{}", path.display());
     }
 }
