@@ -5,6 +5,7 @@ use thiserror::Error;
 
 /// A broken invariant: which rule, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[cfg_attr(feature = "defmt-1", derive(defmt::Format))]
 #[error("invariant broken: {rule} (at {at:#x})")]
 pub struct Violation {
     /// The rule, in the words of the type's own documentation.

@@ -103,8 +103,6 @@ mod spin {
             // Only reads while it is held: the cache line stays shared among the waiters.
             while self.locked.load(Ordering::Relaxed) {
                 hint::spin_loop();
-                #[cfg(hectare_loom)]
-                loom::thread::yield_now();
             }
         }
     }
@@ -123,10 +121,13 @@ mod spin {
         }
     }
 
-    // The planted fault: without release order the next holder may not see what this one wrote. The loom model must
-    // catch it.
+    // Planted faults, which the loom models must catch. Without release the next holder may not see what this one
+    // wrote; without acquire it may not see it although it was released; without the swap two are inside at once.
     const UNLOCK_ORDER: Ordering =
         if cfg!(hectare_plant = "spin_relaxed") { Ordering::Relaxed } else { Ordering::Release };
+    const LOCK_ORDER: Ordering =
+        if cfg!(hectare_plant = "spin_unacquired") { Ordering::Relaxed } else { Ordering::Acquire };
+    const TAKEN: bool = !cfg!(hectare_plant = "spin_no_lock");
 
     // SAFETY: (1) the compare-and-swap from false to true lets one closure in at a time, until `Unlock` stores false;
     // (2) re-entry spins and so never runs a second closure; (3) the acquire pairs with the release of the store.
@@ -136,11 +137,7 @@ mod spin {
 
         #[inline]
         fn with<R>(&self, f: impl FnOnce() -> R) -> Result<R, Reentered> {
-            while self
-                .locked
-                .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
-                .is_err()
-            {
+            while self.locked.compare_exchange_weak(false, TAKEN, LOCK_ORDER, Ordering::Relaxed).is_err() {
                 self.wait();
             }
             let _unlock = Unlock(&self.locked);
