@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-/// An exact fraction between 0 and 1. `0/0` counts as 0.
+/// An exact fraction between 0 and 1. A whole of 0 counts as 0.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "defmt-1", derive(defmt::Format))]
 pub struct Ratio {
@@ -27,19 +27,31 @@ impl Ratio {
         if self.whole == 0 { 0.0 } else { self.part as f64 / self.whole as f64 }
     }
 
-    /// In thousandths, rounded down; 0 if the whole is 0. Needs no floating point.
+    /// In thousandths, rounded down, at most 1000; 0 if the whole is 0. Needs no floating point.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "at most 1000 for a part of a whole")]
+    #[expect(clippy::cast_possible_truncation, reason = "less than 1000")]
     pub const fn permille(self) -> u32 {
-        if self.whole == 0 { 0 } else { (self.part as u128 * 1000 / self.whole as u128) as u32 }
+        if self.whole == 0 {
+            0
+        } else if self.part >= self.whole {
+            1000
+        } else {
+            (self.part as u128 * 1000 / self.whole as u128) as u32
+        }
     }
 }
 
 impl PartialEq for Ratio {
     /// Equality of the values: 1/3 equals 4/12, 0/0 equals 0/5.
     fn eq(&self, other: &Self) -> bool {
-        let (left, right) = (self.whole.max(1), other.whole.max(1));
-        u128::from(self.part) * u128::from(right) == u128::from(other.part) * u128::from(left)
+        match (self.whole, other.whole) {
+            (0, 0) => true,
+            (0, _) => other.part == 0,
+            (_, 0) => self.part == 0,
+            (left, right) => {
+                u128::from(self.part) * u128::from(right) == u128::from(other.part) * u128::from(left)
+            }
+        }
     }
 }
 
@@ -114,14 +126,14 @@ impl Fragmentation {
 }
 
 impl Usage {
-    /// The figures of an allocator with this many `unit`-byte units, of which so many are allocated.
+    /// The figures of an allocator with this many `unit`-byte units, of which so many are allocated (at most all).
     #[must_use]
     pub const fn new(unit: u64, capacity: u64, allocated: u64) -> Self {
         Self {
             unit,
             capacity,
             allocated,
-            free: capacity - allocated,
+            free: capacity.saturating_sub(allocated),
             peak_allocated: allocated,
             metadata_bytes: 0,
             failures: Failures { out_of_memory: 0, fragmented: 0 },

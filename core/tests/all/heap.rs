@@ -34,8 +34,18 @@ fn an_empty_heap_refuses() {
 fn a_refused_region_is_reported() {
     assert_eq!(Tiny::<NoLock>::empty().init_static(leaked(3)), Err(RegionError::TooSmall));
     assert_eq!(heap::<NoLock>().init_static(leaked(64)), Err(RegionError::TableFull));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "an address without a pointer: exposed provenance by contract")]
+fn an_address_from_a_linker_script() {
+    let heap = Tiny::<NoLock>::empty();
     // SAFETY: no byte is given.
-    assert_eq!(unsafe { Tiny::<NoLock>::empty().init(0, 0) }, Err(RegionError::BadRange));
+    assert_eq!(unsafe { heap.init(0, 0) }, Err(RegionError::BadRange));
+    let start = leaked(64).as_mut_ptr().expose_provenance();
+    // SAFETY: leaked for this heap.
+    assert_eq!(unsafe { heap.init(start, 64) }, Ok(()));
+    assert_eq!(heap.allocate_block(WORD).map(|block| block.addr().get()), Ok(start));
 }
 
 #[test]

@@ -8,5 +8,9 @@ mod arena;
 #[path = "../support/naive.rs"]
 mod naive;
 
+mod growing;
 mod heap;
 mod interop;
+mod locked;
+mod numbers;
+mod window;
