@@ -1,0 +1,28 @@
+//! Heap traces: replayed against byte allocators.
+
+mod allocators;
+mod broken;
+mod child;
+mod latency;
+mod nothing;
+mod program;
+mod replay;
+mod resident;
+mod row;
+mod run;
+mod shadow;
+mod smallest;
+mod survey;
+
+pub use allocators::{ALLOCATORS, Allocator, Class, select};
+
+pub use child::{WORD, work};
+pub use latency::Latencies;
+pub use program::{Builder, Invalid, Op, OpKind, Program};
+pub use replay::{Pass, timed};
+
+pub use row::{JsonRow, Memory, Note, Quantiles, Row, Speed};
+pub use run::{Plan, Progress, TraceResult, measure};
+pub use shadow::{Holes, Overlap, Shadow};
+pub use smallest::{CAP, smallest_ratio};
+pub use survey::{Breach, Map, Sample, Survey, survey};

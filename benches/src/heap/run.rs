@@ -1,0 +1,316 @@
+//! One trace through all allocators: checked, timed in interleaved rounds, timed operation by operation, squeezed.
+
+use std::io;
+use std::time::Duration;
+
+use super::allocators::{Allocator, Class};
+use super::child::{self, Outcome, Running, Surveyed, Task, answer};
+use super::latency::Latencies;
+use super::program::Program;
+use super::row::{Memory, Note, Quantiles, Row, Speed};
+use super::smallest::CAP;
+use crate::arena::Arena;
+use crate::clock::Scale;
+use crate::rounds::{interleave, median};
+use crate::traces::Source;
+
+/// An allocator this many times slower than the fastest is cut.
+const CUT: f64 = 20.0;
+/// Passes of the percentiles; an operation's time is the least of them.
+const LATENCY_PASSES: usize = 3;
+
+/// How to measure.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Who.
+    pub allocators: Vec<&'static Allocator>,
+    /// Timed rounds.
+    pub rounds: usize,
+}
+
+/// Who wants to know how far the work is.
+pub trait Progress {
+    /// One step is done. There are [`Plan::steps`] for each trace.
+    fn step(&self, what: &str);
+}
+
+/// Everything about one trace.
+#[derive(Debug)]
+pub struct TraceResult {
+    /// Its name.
+    pub name: String,
+    /// What the program did, if that is known.
+    pub about: Option<&'static str>,
+    /// Operations.
+    pub ops: usize,
+    /// The highest sum of live requested bytes.
+    pub peak_bytes: u64,
+    /// Most live objects.
+    pub objects: usize,
+    /// One row for each allocator, in the plan's order.
+    pub rows: Vec<Row>,
+}
+
+impl Plan {
+    /// How many steps [`measure`] reports.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.allocators.len() * (1 + 1 + self.rounds + LATENCY_PASSES + 1)
+    }
+}
+
+/// Measures one trace.
+///
+/// # Errors
+/// If the trace cannot be read (the sentence names it and the byte offset), or the system refuses memory or processes.
+pub fn measure(
+    source: &Source,
+    plan: &Plan,
+    scale: &Scale,
+    progress: &dyn Progress,
+) -> Result<TraceResult, String> {
+    let program = source.heap()?;
+    let mut rows: Vec<Row> = plan.allocators.iter().map(|a| Row::new(a, &program)).collect();
+    let arenas = survey_all(source, &program, &mut rows, progress).map_err(|e| e.to_string())?;
+    let largest = arenas.iter().copied().max().unwrap_or(1);
+    let mut arena = Arena::new(largest).map_err(|e| format!("no arena of {largest} bytes: {e}"))?;
+    arena.touch(largest);
+    time_all(&program, &mut rows, plan.rounds, &mut arena, &arenas, progress);
+    latency_all(&program, &mut rows, &mut arena, &arenas, scale, progress);
+    drop(arena);
+    squeeze_all(source, &mut rows, progress).map_err(|e| e.to_string())?;
+    Ok(TraceResult {
+        name: program.name().to_owned(),
+        about: source.about(),
+        ops: program.ops().len(),
+        peak_bytes: program.peak_bytes(),
+        objects: program.slots(),
+        rows,
+    })
+}
+
+/// The checked passes. Returns the arena that each allocator needs; one that cannot be run gets `dead` rows.
+fn survey_all(
+    source: &Source,
+    program: &Program,
+    rows: &mut [Row],
+    progress: &dyn Progress,
+) -> io::Result<Vec<usize>> {
+    let mut arenas = vec![program.arena_bytes(2); rows.len()];
+    let all = rows.iter().enumerate().filter(|(_, row)| row.allocator.class != Class::Baseline);
+    let tasks: Vec<_> = all.map(|(who, row)| (who, row.allocator, Task::Survey)).collect();
+    (tasks.len()..rows.len()).for_each(|_| progress.step("checking"));
+    in_children(source, tasks, |who, _, outcome| {
+        progress.step("checking");
+        arenas[who] = arenas[who].max(rows[who].take_survey(program, answer(outcome)));
+    })?;
+    let hosted =
+        rows.iter().enumerate().filter(|(_, row)| row.allocator.class == Class::Hosted && row.runs());
+    let tasks: Vec<_> = hosted.map(|(who, row)| (who, row.allocator, Task::Resident)).collect();
+    in_children(source, tasks, |who, _, outcome| match answer::<Option<u64>>(outcome) {
+        Ok(bytes) => rows[who].memory.peak_used = bytes,
+        Err(why) => rows[who].note(format!("resident memory not measured: {why}")),
+    })?;
+    Ok(arenas)
+}
+
+fn time_all(
+    program: &Program,
+    rows: &mut [Row],
+    rounds: usize,
+    arena: &mut Arena,
+    arenas: &[usize],
+    progress: &dyn Progress,
+) {
+    // The first pass warms up, and finds out who is slow. It is not counted.
+    let mut fastest = f64::INFINITY;
+    let mut first = vec![f64::INFINITY; rows.len()];
+    for (who, row) in rows.iter().enumerate() {
+        if row.runs() {
+            let limit = (CUT * fastest * program.ops().len() as f64).max(20e6);
+            if let Some(pass) = (row.allocator.timed)(program, arena, arenas[who], limit as u64) {
+                first[who] = pass.ns_per_op();
+                if row.allocator.class != Class::Baseline {
+                    fastest = fastest.min(first[who]);
+                }
+            }
+        }
+        progress.step("warming up");
+    }
+    for (row, &ns_per_op) in rows.iter_mut().zip(&first) {
+        if ns_per_op > CUT * fastest && ns_per_op.is_finite() {
+            row.speed = Some(Speed { ns_per_op, rounds: vec![ns_per_op], slow: true });
+        }
+    }
+    let active: Vec<bool> =
+        rows.iter().zip(&first).map(|(row, ns)| row.speed.is_none() && ns.is_finite()).collect();
+    let allocators: Vec<_> = rows.iter().map(|row| row.allocator).collect();
+    let times = interleave(
+        rows.len(),
+        rounds,
+        |_| true,
+        |_, who| {
+            progress.step("timing");
+            let pass = active[who].then(|| (allocators[who].timed)(program, arena, arenas[who], u64::MAX));
+            pass.flatten().map(|pass| pass.ns_per_op())
+        },
+    );
+    for (row, times) in rows.iter_mut().zip(times) {
+        let rounds: Vec<f64> = times.into_iter().flatten().collect();
+        if let Some(ns_per_op) = median(&rounds) {
+            row.speed = Some(Speed { ns_per_op, rounds, slow: false });
+        }
+    }
+}
+
+fn latency_all(
+    program: &Program,
+    rows: &mut [Row],
+    arena: &mut Arena,
+    arenas: &[usize],
+    scale: &Scale,
+    progress: &dyn Progress,
+) {
+    let mut latencies: Vec<_> = rows.iter().map(|_| Latencies::new(program)).collect();
+    interleave(
+        rows.len(),
+        LATENCY_PASSES,
+        |_| true,
+        |_, who| {
+            if rows[who].ns().is_some() {
+                (rows[who].allocator.latency)(&mut latencies[who], program, arena, arenas[who]);
+            }
+            progress.step("timing single operations");
+        },
+    );
+    for (row, latencies) in rows.iter_mut().zip(latencies) {
+        row.latency = latencies.histogram(scale).map(|h| Quantiles::of(&h));
+    }
+}
+
+/// The smallest heaps, of those who are neither slow nor wrong.
+fn squeeze_all(source: &Source, rows: &mut [Row], progress: &dyn Progress) -> io::Result<()> {
+    let mut tasks = Vec::new();
+    for (who, row) in rows.iter().enumerate() {
+        let arena_based = matches!(row.allocator.class, Class::General | Class::Lesser(_));
+        match row.memory.peak_used {
+            Some(used) if arena_based && row.ns().is_some() && row.valid == Some(true) => {
+                let guess =
+                    (used as usize + row.allocator.state_bytes) as f64 / row.memory.peak_live.max(1) as f64;
+                tasks.push((who, row.allocator, Task::Smallest(guess.min(CAP))));
+            }
+            _ => progress.step("squeezing"),
+        }
+    }
+    in_children(source, tasks, |who, _, outcome| {
+        progress.step("squeezing");
+        match answer::<Option<f64>>(outcome) {
+            Ok(Some(ratio)) => rows[who].memory.smallest = Some(ratio),
+            Ok(None) => rows[who].memory.beyond_cap = true,
+            Err(why) => rows[who].note(format!("smallest heap not found: {why}")),
+        }
+    })
+}
+
+/// Runs each task in a child of its own, as many at a time as there are processors.
+fn in_children(
+    source: &Source,
+    tasks: Vec<(usize, &'static Allocator, Task)>,
+    mut done: impl FnMut(usize, Task, Outcome),
+) -> io::Result<()> {
+    let width = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut waiting = tasks.into_iter();
+    let mut running: Vec<(usize, Task, Running)> = Vec::new();
+    loop {
+        while running.len() < width {
+            let Some((who, allocator, task)) = waiting.next() else { break };
+            running.push((who, task, child::spawn(task, allocator, source)?));
+        }
+        if running.is_empty() {
+            return Ok(());
+        }
+        let mut index = 0;
+        while index < running.len() {
+            match running[index].2.poll() {
+                Some(outcome) => {
+                    let (who, task, _) = running.swap_remove(index);
+                    done(who, task, outcome);
+                }
+                None => index += 1,
+            }
+        }
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+impl Row {
+    fn new(allocator: &'static Allocator, program: &Program) -> Self {
+        Self {
+            allocator,
+            ops: program.ops().len(),
+            speed: None,
+            latency: None,
+            memory: Memory { peak_live: program.peak_bytes(), ..Memory::default() },
+            failed: None,
+            valid: None,
+            may_run: false,
+            broke_a_rule: false,
+            notes: Vec::new(),
+        }
+    }
+
+    fn note(&mut self, text: String) {
+        self.notes.push(Note(text));
+    }
+
+    /// Whether the timed passes can go on with it.
+    fn runs(&self) -> bool {
+        self.allocator.class == Class::Baseline || (self.may_run && self.allocator.class != Class::Broken)
+    }
+
+    /// Enters what the checked pass found; returns the arena that it used.
+    fn take_survey(&mut self, program: &Program, surveyed: Result<Surveyed, String>) -> usize {
+        if let Class::Lesser(why) = self.allocator.class {
+            self.note(why.to_owned());
+        }
+        let Surveyed { arena_bytes, survey } = match surveyed {
+            Ok(surveyed) => surveyed,
+            Err(why) => {
+                self.broke_a_rule = true;
+                self.note(why);
+                return 0;
+            }
+        };
+        let Some(survey) = survey else {
+            self.broke_a_rule = true;
+            self.note("cannot begin in an arena of twice the peak".into());
+            return 0;
+        };
+        self.valid = Some(survey.breach.is_none());
+        self.may_run = survey.breach.as_ref().is_none_or(|(breach, _)| !breach.is_fatal());
+        let complete = survey.ops == program.ops().len();
+        self.failed = Some(survey.failed);
+        self.broke_a_rule = survey.breach.is_some() || survey.refused_in_vain.is_some();
+        if let Some((breach, op)) = survey.breach {
+            self.note(format!("{} at operation {op}", breach.phrase()));
+        } else if !complete {
+            self.note(format!("checked as far as {} %", survey.ops * 100 / program.ops().len()));
+        }
+        if let Some(op) = survey.refused_in_vain {
+            self.note(format!("refused a request although memory was there, at operation {op}"));
+        } else if survey.failed > 0 {
+            self.note(format!("refused {} requests", survey.failed));
+        }
+        if arena_bytes > program.arena_bytes(2) {
+            let times = arena_bytes as f64 / program.peak_bytes().max(1) as f64;
+            self.note(format!("arena of {times:.0}x the peak"));
+        }
+        if self.allocator.class != Class::Hosted {
+            self.memory.peak_used = complete.then_some(survey.peak_used);
+            self.memory.at_peak = survey.at_peak;
+        }
+        self.memory.metadata = (self.allocator.class != Class::Hosted).then_some(survey.metadata_bytes);
+        (self.memory.samples, self.memory.map) = (survey.samples, survey.map);
+        arena_bytes
+    }
+}

@@ -1,0 +1,29 @@
+//! Hectare's allocators beside their peers: the `compare` tool, and the parts that measure.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`clock`] | thread CPU time; a tick counter for single operations |
+//! | [`arena`] | memory for arena allocators, placed alike for all |
+//! | [`rounds`] | interleaved rounds, median, geometric mean |
+//! | [`subject`] | what every allocator is measured through |
+//! | [`peers`], [`ours`] | the allocators |
+//! | [`heap`] | heap traces: timed, checked and squeezed |
+//! | [`report`] | tables, advice, JSON, HTML |
+//! | [`cli`] | the command line of `compare` |
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "figures for people; sizes come from traces whose values are bounded when they are read"
+)]
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a tool for hosted systems")]
+
+pub mod arena;
+pub mod cli;
+pub mod clock;
+pub mod heap;
+pub mod kind;
+pub mod ours;
+pub mod peers;
+pub mod report;
+pub mod rounds;
+pub mod subject;
+pub mod traces;

@@ -1,0 +1,12 @@
+//! What the figures say: tables, advice, an HTML page.
+
+mod advice;
+mod html;
+mod number;
+mod overall;
+mod table;
+
+pub use advice::advice;
+pub use html::{Machine, page};
+pub use overall::{Overall, overall};
+pub use table::table;

@@ -1,0 +1,185 @@
+//! The program `compare` as other scripts use it: exit status, JSON, messages.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use hectare_testkit::trace::heap::{HeapOp, HeapTrace};
+use serde_json::Value;
+
+fn compare(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_compare")).args(arguments).output().unwrap()
+}
+
+fn status(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A file in a directory of this test's own.
+fn file(test: &str, name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder.join(name)
+}
+
+/// A trace of 3000 operations.
+fn trace(test: &str) -> PathBuf {
+    let mut ops = Vec::new();
+    for slot in 0..500_u32 {
+        ops.push(HeapOp::Allocate { slot, size: u64::from(slot) * 7, align_log2: 4, zeroed: slot % 3 == 0 });
+    }
+    for round in 1..5_u32 {
+        for slot in (0..500).filter(|slot| slot % 5 == round) {
+            ops.push(HeapOp::Reallocate { slot, size: u64::from(slot) * 13 + 1 });
+            ops.push(HeapOp::Free { slot });
+            ops.push(HeapOp::Allocate { slot, size: 100, align_log2: 6, zeroed: false });
+        }
+    }
+    let path = file(test, "tiny.htrc");
+    std::fs::write(&path, HeapTrace::from_ops("tiny", false, ops).unwrap().encode()).unwrap();
+    path
+}
+
+fn json_lines(path: &Path) -> Vec<Value> {
+    std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_run_writes_the_fixed_fields_and_a_report_and_nothing_when_quiet() {
+    let (trace, json, html) = (trace("run"), file("run", "a.json"), file("run", "a.html"));
+    let words = ["heap", trace.to_str().unwrap(), "--rounds", "2", "--quiet"];
+    let files = ["--json", json.to_str().unwrap(), "--html", html.to_str().unwrap()];
+    let output = compare(&[&words[..], &files[..]].concat());
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{}", stderr(&output));
+    let rows = json_lines(&json);
+    let row = |name: &str| rows.iter().find(|row| row["allocator"] == name).unwrap();
+    let fixed = [
+        "allocator",
+        "external_fragmentation",
+        "failed",
+        "kind",
+        "max_ns",
+        "metadata_bytes",
+        "min_heap_ratio",
+        "ns_per_op",
+        "ops",
+        "p50_ns",
+        "p999_ns",
+        "p99_ns",
+        "peak_live_bytes",
+        "peak_used_bytes",
+        "trace",
+        "unusable_2m",
+        "valid",
+    ];
+    let mut fields: Vec<&str> = row("talc").as_object().unwrap().keys().map(String::as_str).collect();
+    fields.sort_unstable();
+    assert_eq!(fields, fixed);
+    let absent =
+        |name: &str| fixed.iter().copied().filter(|field| row(name)[field].is_null()).collect::<Vec<_>>();
+    assert_eq!(
+        absent("system"),
+        ["external_fragmentation", "metadata_bytes", "min_heap_ratio", "unusable_2m"]
+    );
+    assert_eq!(row("talc")["kind"], "heap");
+    assert_eq!(row("talc")["trace"], "tiny");
+    assert_eq!(row("talc")["ops"], 500 + 3 * 400);
+    assert_eq!(row("talc")["valid"], true);
+    assert_eq!(row("talc")["failed"], 0);
+    assert!(row("talc")["min_heap_ratio"].as_f64().unwrap() >= 1.0);
+    assert!(row("talc")["p50_ns"].as_f64().unwrap() <= row("talc")["max_ns"].as_f64().unwrap());
+    assert_eq!(
+        rows.len(),
+        10 + rows.iter().filter(|r| r["allocator"].as_str().unwrap().starts_with("hectare-")).count()
+    );
+    let page = std::fs::read_to_string(&html).unwrap();
+    for external in ["http://", "https://", "src=\"/", "url("] {
+        assert!(
+            !page.replace("http://www.w3.org/2000/svg", "").contains(external),
+            "the report refers to {external}"
+        );
+    }
+}
+
+#[test]
+fn the_table_and_the_advice_name_a_choice() {
+    let trace = trace("table");
+    let output = compare(&["heap", trace.to_str().unwrap(), "--rounds", "1", "--allocators", "talc,rlsf"]);
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert!(text.contains("talc") && text.contains("rlsf") && !text.contains("dlmalloc"));
+    assert!(text.contains("For tiny choose "), "{text}");
+}
+
+#[test]
+fn a_fault_of_ours_is_status_1_a_peers_is_a_note() {
+    let trace = trace("fault");
+    let run = |name: &str, json: &Path| {
+        let words = ["heap", trace.to_str().unwrap(), "--rounds", "1", "--allocators"];
+        compare(&[&words[..], &[name, "--json", json.to_str().unwrap()]].concat())
+    };
+    let json = file("fault", "a.json");
+    for fault in ["overlap", "misaligned", "outside", "not-zeroed", "lost-byte"] {
+        let output = run(&format!("talc,hectare-broken/{fault}"), &json);
+        assert_eq!(status(&output), 1, "{fault}: {}", stderr(&output));
+        assert!(stderr(&output).contains("tiny"), "{}", stderr(&output));
+        assert_eq!(json_lines(&json)[1]["valid"], false);
+    }
+    for fault in ["refuses", "crash"] {
+        assert_eq!(status(&run(&format!("hectare-broken/{fault}"), &json)), 1, "{fault}");
+    }
+    for fault in ["overlap", "crash"] {
+        let output = run(&format!("talc,broken/{fault}"), &json);
+        assert_eq!(status(&output), 0, "{fault}: {}", stderr(&output));
+        let rows = json_lines(&json);
+        assert!(rows[0]["ns_per_op"].is_f64(), "the others' rows are complete");
+        assert!(rows[1]["ns_per_op"].is_null(), "no figure of a broken allocator");
+    }
+}
+
+#[test]
+fn bad_arguments_are_status_2_and_say_what_is_right() {
+    for (arguments, said) in [
+        (&["heap", "--allocators", "tlac"][..], "linked_list_allocator"),
+        (&["heep"], "ranges"),
+        (&["frames"], "frames"),
+        (&["heap", "--rounds", "0"], "--rounds"),
+        (&["heap", "--threads", "many"], "real"),
+        (&["heap", "--frobnicate"], "--frobnicate"),
+        (&["heap", "--json", "/nowhere/x.json"], "/nowhere/x.json"),
+        (&["heap", "/nowhere/x.htrc"], "/nowhere/x.htrc"),
+    ] {
+        let output = compare(arguments);
+        assert_eq!(status(&output), 2, "{arguments:?}");
+        assert!(stderr(&output).contains(said), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_broken_trace_is_named_with_its_byte_offset() {
+    let whole = std::fs::read(trace("broken")).unwrap();
+    let path = file("broken", "cut.htrc");
+    for (bytes, offset) in [(&whole[..50], "50"), (&whole[..whole.len() - 100], ""), (&b"HTRX"[..], "")] {
+        std::fs::write(&path, bytes).unwrap();
+        let output = compare(&["heap", path.to_str().unwrap()]);
+        assert_eq!(status(&output), 2);
+        let said = stderr(&output);
+        assert!(said.contains("cut.htrc") && said.contains("byte") && said.contains(offset), "{said}");
+    }
+}
+
+#[test]
+fn list_shows_allocators_and_traces_and_help_is_no_error() {
+    let output = compare(&["list"]);
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(status(&output), 0);
+    for word in ["heap", "talc", "system", "sqlite-db", "frames", "vm"] {
+        assert!(text.contains(word), "{text}");
+    }
+    assert!(!text.contains("broken"));
+    assert_eq!(status(&compare(&["--help"])), 0);
+}
