@@ -1,4 +1,5 @@
 //! The program `compare` as other scripts use it: exit status, JSON, messages.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,4 +1,5 @@
 //! Every allocator replays a small program correctly, and every deliberate fault is found.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 
 use hectare_benches::arena::Arena;
 use hectare_benches::clock::Scale;
