@@ -12,10 +12,12 @@
 //! * [`drive`]: runs operations against an allocator and its shadow model; a broken rule is an error value
 //! * [`arena`]: raw memory between canaries
 //! * [`stand_in`]: a plain implementation of every trait of `hectare-core`, and failure injection
+//! * [`fuzz`]: what the fuzz targets do, and their corpus
 //! * [`trace`]: readers and writers of the four recorded trace formats
 
 pub mod arena;
 pub mod drive;
+pub mod fuzz;
 pub mod op;
 pub mod stand_in;
 pub mod trace;
