@@ -1,0 +1,351 @@
+//! Good fit and half fit: lists by size class, and a search that never looks at more than a few of them.
+#![forbid(unsafe_code)]
+
+use hectare_core::Violation;
+
+use super::{Index, step};
+use crate::range::{NIL, Request, Tables, Unit, View};
+
+/// How many units a space needs so that half fit never refuses a plain request, given the most units that are asked
+/// for at one time (`peak`) and the longest request; `None` if that exceeds 2^64 − 1.
+///
+/// `2 · peak · (1 + ⌈log2 longest⌉)`: Robson's bound for first fit ("Worst case fragmentation of first fit and best fit
+/// storage allocation strategies", The Computer Journal 20, 1977) on lengths rounded to powers of two, which at most
+/// doubles the peak. o1heap sizes half-fit heaps by the same formula. Tests search all small cases exhaustively for an
+/// order of requests that breaks it; it holds for plain requests only, as constrained ones are not rounded.
+///
+/// ```
+/// use hectare_fit::policy::half_fit_space;
+/// assert_eq!(half_fit_space(65_536, 4096), Some(1_703_936));
+/// ```
+#[must_use]
+pub const fn half_fit_space(peak: u64, longest: u64) -> Option<u64> {
+    let log2 = if longest <= 1 { 0 } else { (longest - 1).ilog2() + 1 };
+    match peak.checked_mul(2) {
+        Some(twice) => twice.checked_mul(1 + log2 as u64),
+        None => None,
+    }
+}
+
+/// Lists of holes by class: a row of up to 64 columns each.
+///
+/// Invariants:
+/// * every hole is in exactly one list, that of its class, later ones before earlier ones;
+/// * a column's bit is set exactly if its list is not empty, a row's exactly if one of its columns' is.
+#[derive(Clone, Debug)]
+pub struct GoodIndex<U: Unit> {
+    /// Bit 0: `small` is not empty; bit `k`: octave `k + 5` is not.
+    rows: u64,
+    /// One bit and list for each length below 64.
+    small: u64,
+    exact: [u32; 64],
+    /// Sixteen bits and lists for each octave from 64 up.
+    sixteenths: [u16; 58],
+    bins: U::Bins,
+}
+
+impl<U: Unit> Default for GoodIndex<U> {
+    fn default() -> Self {
+        Self { rows: 0, small: 0, exact: [NIL; 64], sixteenths: [0; 58], bins: U::NO_BINS }
+    }
+}
+
+/// The row and column of a length: row 0 has a column for each length below 64, row `k` sixteen for octave `k + 5`.
+#[inline]
+fn class<U: Unit>(length: U) -> (u32, u32) {
+    match length.small() {
+        Some(size) => (0, size),
+        None => {
+            let octave = length.log2();
+            (octave - 5, length.bits(octave - 4, 4))
+        }
+    }
+}
+
+impl<U: Unit> GoodIndex<U> {
+    #[inline]
+    fn columns(&self, row: u32) -> u64 {
+        match row {
+            0 => self.small,
+            _ => self.sixteenths.get(row as usize - 1).copied().unwrap_or(0).into(),
+        }
+    }
+
+    #[inline]
+    fn head(&self, (row, column): (u32, u32)) -> u32 {
+        let list = match row {
+            0 => self.exact.get(column as usize),
+            _ => self.bins.as_ref().get(row as usize - 1).and_then(|bins| bins.get(column as usize)),
+        };
+        list.copied().unwrap_or(NIL)
+    }
+
+    #[inline]
+    fn set_head(&mut self, (row, column): (u32, u32), head: u32) {
+        let full = head != NIL;
+        let left = if row == 0 {
+            if let Some(list) = self.exact.get_mut(column as usize) {
+                *list = head;
+            }
+            self.small = self.small & !(1 << (column & 63)) | u64::from(full) << (column & 63);
+            self.small != 0
+        } else {
+            let place = row as usize - 1;
+            if let Some(list) =
+                self.bins.as_mut().get_mut(place).and_then(|bins| bins.get_mut(column as usize))
+            {
+                *list = head;
+            }
+            self.sixteenths.get_mut(place).is_some_and(|bits| {
+                *bits = *bits & !(1 << (column & 15)) | u16::from(full) << (column & 15);
+                *bits != 0
+            })
+        };
+        self.rows = self.rows & !(1 << (row & 63)) | u64::from(left) << (row & 63);
+    }
+
+    /// The lowest class above this one that has a hole.
+    #[inline]
+    fn above(&self, (row, column): (u32, u32)) -> Option<(u32, u32)> {
+        step();
+        let columns = self.columns(row) & (u64::MAX - 1).checked_shl(column).unwrap_or(0);
+        if columns != 0 {
+            return Some((row, columns.trailing_zeros()));
+        }
+        let rows = self.rows & (u64::MAX - 1).checked_shl(row).unwrap_or(0);
+        if rows == 0 {
+            return None;
+        }
+        let row = rows.trailing_zeros();
+        Some((row, self.columns(row).trailing_zeros()))
+    }
+}
+
+impl<U: Unit> Index<U> for GoodIndex<U> {
+    const HIDES: bool = true;
+
+    #[inline]
+    fn insert(&mut self, tables: &mut Tables<'_, U>, hole: u32) {
+        step();
+        let class = class(tables.at(hole).length);
+        let mut head = self.head(class);
+        tables.push(&mut head, hole);
+        self.set_head(class, head);
+    }
+
+    #[inline]
+    fn remove(&mut self, tables: &mut Tables<'_, U>, hole: u32) {
+        step();
+        let class = class(tables.at(hole).length);
+        let mut head = self.head(class);
+        tables.pull(&mut head, hole);
+        self.set_head(class, head);
+    }
+
+    #[inline]
+    fn find(&mut self, view: View<'_, U>, length: U) -> Option<(u32, U)> {
+        step();
+        let own = class(length);
+        let head = self.head(own);
+        if head != NIL && view.at(head).length >= length {
+            return Some((head, length));
+        }
+        Some((self.head(self.above(own)?), length))
+    }
+
+    fn find_hidden(&self, view: View<'_, U>, length: U) -> Option<u32> {
+        listed(view, self.head(class(length)), |hole| view.at(hole).length >= length)
+    }
+
+    fn find_place(&mut self, view: View<'_, U>, request: &Request<U>) -> Option<(u32, U)> {
+        let mut class = class(request.length);
+        loop {
+            if let Some(found) = place_in(view, self.head(class), request) {
+                return Some(found);
+            }
+            class = self.above(class)?;
+        }
+    }
+
+    fn largest(&self, view: View<'_, U>) -> U {
+        let row = self.rows.checked_ilog2().unwrap_or(0);
+        largest_in(view, self.head((row, self.columns(row).checked_ilog2().unwrap_or(0))))
+    }
+
+    fn check(&self, view: View<'_, U>) -> Result<u64, Violation> {
+        let mut holes = 0;
+        for row in 0..=U::BITS - 6 {
+            let columns = self.columns(row);
+            let set = self.rows >> row & 1 != 0;
+            Violation::unless(
+                set == (columns != 0),
+                "a row's bit is set exactly if a column's is",
+                row.into(),
+            )?;
+            for column in 0..64 {
+                let head = self.head((row, column));
+                let set = columns >> column & 1 != 0;
+                Violation::unless(
+                    set == (head != NIL),
+                    "a bit is set exactly if its list is not empty",
+                    row.into(),
+                )?;
+                holes += count(view, head, |length| class(length) == (row, column))?;
+            }
+        }
+        Ok(holes)
+    }
+
+    fn contains(&self, view: View<'_, U>, hole: u32) -> bool {
+        let node = view.at(hole);
+        if node.newer == NIL {
+            self.head(class(node.length)) == hole
+        } else {
+            view.at(node.newer).older == hole
+        }
+    }
+}
+
+/// Half fit's holes: one list for each power of two, that of the holes from it up to the next.
+///
+/// Invariants: as [`GoodIndex`].
+#[derive(Clone, Debug)]
+pub struct HalfIndex<U: Unit> {
+    octaves: u64,
+    heads: [u32; 64],
+    unit: core::marker::PhantomData<U>,
+}
+
+impl<U: Unit> Default for HalfIndex<U> {
+    fn default() -> Self {
+        Self { octaves: 0, heads: [NIL; 64], unit: core::marker::PhantomData }
+    }
+}
+
+impl<U: Unit> HalfIndex<U> {
+    #[inline]
+    fn head(&self, octave: u32) -> u32 {
+        self.heads.get(octave as usize).copied().unwrap_or(NIL)
+    }
+
+    #[inline]
+    fn set_head(&mut self, octave: u32, head: u32) {
+        if let Some(list) = self.heads.get_mut(octave as usize) {
+            *list = head;
+        }
+        let bit = 1_u64 << (octave & 63);
+        if head == NIL { self.octaves &= !bit } else { self.octaves |= bit }
+    }
+}
+
+impl<U: Unit> Index<U> for HalfIndex<U> {
+    const HIDES: bool = true;
+
+    #[inline]
+    fn insert(&mut self, tables: &mut Tables<'_, U>, hole: u32) {
+        step();
+        let octave = tables.at(hole).length.log2();
+        let mut head = self.head(octave);
+        tables.push(&mut head, hole);
+        self.set_head(octave, head);
+    }
+
+    #[inline]
+    fn remove(&mut self, tables: &mut Tables<'_, U>, hole: u32) {
+        step();
+        let octave = tables.at(hole).length.log2();
+        let mut head = self.head(octave);
+        tables.pull(&mut head, hole);
+        self.set_head(octave, head);
+    }
+
+    #[inline]
+    fn find(&mut self, view: View<'_, U>, length: U) -> Option<(u32, U)> {
+        step();
+        if let Some(rounded) = length.power() {
+            let octaves = self.octaves >> rounded.log2() << rounded.log2();
+            if octaves != 0 {
+                return Some((self.head(octaves.trailing_zeros()), rounded));
+            }
+        }
+        let head = self.head(length.log2());
+        if head != NIL && view.at(head).length >= length { Some((head, length)) } else { None }
+    }
+
+    fn find_hidden(&self, view: View<'_, U>, length: U) -> Option<u32> {
+        listed(view, self.head(length.log2()), |hole| view.at(hole).length >= length)
+    }
+
+    fn find_place(&mut self, view: View<'_, U>, request: &Request<U>) -> Option<(u32, U)> {
+        let octave = request.length.log2();
+        (octave..U::BITS).find_map(|octave| place_in(view, self.head(octave), request))
+    }
+
+    fn largest(&self, view: View<'_, U>) -> U {
+        largest_in(view, self.head(self.octaves.checked_ilog2().unwrap_or(0)))
+    }
+
+    fn check(&self, view: View<'_, U>) -> Result<u64, Violation> {
+        let mut holes = 0;
+        for octave in 0..64 {
+            let head = self.head(octave);
+            let set = self.octaves >> octave & 1 != 0;
+            Violation::unless(
+                set == (head != NIL),
+                "a bit is set exactly if its list is not empty",
+                octave.into(),
+            )?;
+            holes += count(view, head, |length| length.log2() == octave)?;
+        }
+        Ok(holes)
+    }
+
+    fn contains(&self, view: View<'_, U>, hole: u32) -> bool {
+        let node = view.at(hole);
+        if node.newer == NIL {
+            self.head(node.length.log2()) == hole
+        } else {
+            view.at(node.newer).older == hole
+        }
+    }
+}
+
+/// The first hole of a list that fulfils a condition.
+fn listed<U: Unit>(view: View<'_, U>, head: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
+    let mut hole = head;
+    while hole != NIL {
+        step();
+        if fits(hole) {
+            return Some(hole);
+        }
+        hole = view.at(hole).older;
+    }
+    None
+}
+
+/// The first hole of a list in which a request has a place.
+fn place_in<U: Unit>(view: View<'_, U>, head: u32, request: &Request<U>) -> Option<(u32, U)> {
+    let place = |hole| request.lowest_in(view.at(hole).start, view.at(hole).end());
+    let hole = listed(view, head, |hole| place(hole).is_some())?;
+    Some((hole, place(hole)?))
+}
+
+fn largest_in<U: Unit>(view: View<'_, U>, head: u32) -> U {
+    let (mut largest, mut hole) = (U::ZERO, head);
+    while hole != NIL {
+        largest = largest.max(view.at(hole).length);
+        hole = view.at(hole).older;
+    }
+    largest
+}
+
+/// The length of a list, all of whose holes are of one class.
+fn count<U: Unit>(view: View<'_, U>, head: u32, alike: impl Fn(U) -> bool) -> Result<u64, Violation> {
+    let (mut holes, mut hole) = (0, head);
+    while hole != NIL && holes <= view.nodes.len() as u64 {
+        Violation::unless(alike(view.at(hole).length), "a list holds one class", hole.into())?;
+        holes += 1;
+        hole = view.at(hole).older;
+    }
+    Ok(holes)
+}

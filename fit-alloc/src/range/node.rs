@@ -1,0 +1,180 @@
+//! The table of blocks and holes, and the links in it.
+#![forbid(unsafe_code)]
+
+use super::Unit;
+
+/// No node.
+pub(crate) const NIL: u32 = u32::MAX;
+
+/// The bit of a stamp that marks a block as pinned. The others count the node's uses; odd is allocated.
+const PINNED: u32 = 1 << 31;
+
+/// One entry of an allocator's table: a block or a hole. An array of these is all the memory that it needs.
+///
+/// ```text
+///  space     [  block  |  hole  |block|block|   hole   )
+///              ▲    next ► ◄ prev                      every unit in exactly one node, in order
+///              │
+///  stamp     pinned:1 · uses:30 · allocated:1          a handle is (index, uses·allocated): stale ones differ
+///  links     holes: the policy's tree or ring          blocks: the chain of their bucket
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Node<U> {
+    pub(crate) start: U,
+    pub(crate) length: U,
+    /// The node below in the space.
+    pub(crate) prev: u32,
+    /// The node above in the space; for a spare node the next spare one.
+    pub(crate) next: u32,
+    pub(crate) stamp: u32,
+    /// A ring or list of nodes that are alike: holes of one size, blocks of one bucket.
+    pub(crate) older: u32,
+    pub(crate) newer: u32,
+    pub(crate) parent: u32,
+    pub(crate) child: [u32; 2],
+}
+
+impl<U: Unit> Node<U> {
+    /// An entry that is not yet used: what a fixed table is filled with.
+    pub const NEW: Self = Self {
+        start: U::ZERO,
+        length: U::ZERO,
+        prev: NIL,
+        next: NIL,
+        stamp: 0,
+        older: NIL,
+        newer: NIL,
+        parent: NIL,
+        child: [NIL; 2],
+    };
+
+    #[inline]
+    pub(crate) fn end(&self) -> U {
+        self.start + self.length
+    }
+
+    #[inline]
+    pub(crate) fn is_hole(&self) -> bool {
+        self.stamp & 1 == 0
+    }
+
+    #[inline]
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.stamp & PINNED != 0
+    }
+
+    /// The stamp that a handle carries.
+    #[inline]
+    pub(crate) fn generation(&self) -> u32 {
+        self.stamp & !PINNED
+    }
+
+    /// Turns a hole into a block and back; every handle from before is stale.
+    #[inline]
+    pub(crate) fn flip(&mut self, pinned: bool) {
+        // The planted fault: the use counter stands still, only the allocated bit changes.
+        let next =
+            if cfg!(hectare_plant = "generation") { self.stamp ^ 1 } else { self.stamp.wrapping_add(1) };
+        self.stamp = (next & !PINNED) | if pinned { PINNED } else { 0 };
+    }
+
+    #[inline]
+    pub(crate) fn set_pinned(&mut self, pinned: bool) {
+        self.stamp = (self.stamp & !PINNED) | if pinned { PINNED } else { 0 };
+    }
+}
+
+impl<U: Unit> Default for Node<U> {
+    fn default() -> Self {
+        Self::NEW
+    }
+}
+
+/// A table to read.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a, U> {
+    pub(crate) nodes: &'a [Node<U>],
+    pub(crate) chunks: &'a [crate::policy::Chunk<U>],
+    pub(crate) buckets: &'a [u32],
+}
+
+impl<'a, U: Unit> View<'a, U> {
+    /// The node with this index; an empty one for [`NIL`].
+    #[inline]
+    pub(crate) fn at(self, index: u32) -> &'a Node<U> {
+        self.nodes.get(index as usize).unwrap_or(U::NODE)
+    }
+}
+
+/// A table to change.
+#[derive(Debug)]
+pub struct Tables<'a, U> {
+    pub(crate) nodes: &'a mut [Node<U>],
+    pub(crate) chunks: &'a mut [crate::policy::Chunk<U>],
+    pub(crate) buckets: &'a mut [u32],
+}
+
+impl<U: Unit> Tables<'_, U> {
+    #[inline]
+    pub(crate) fn view(&self) -> View<'_, U> {
+        View { nodes: self.nodes, chunks: self.chunks, buckets: self.buckets }
+    }
+
+    /// The node with this index; an empty one for [`NIL`].
+    #[inline]
+    pub(crate) fn at(&self, index: u32) -> &Node<U> {
+        self.view().at(index)
+    }
+
+    /// Changes the node with this index; nothing for [`NIL`].
+    #[inline]
+    pub(crate) fn edit(&mut self, index: u32, change: impl FnOnce(&mut Node<U>)) {
+        if let Some(node) = self.nodes.get_mut(index as usize) {
+            change(node);
+        }
+    }
+
+    /// Links `new` into the order of addresses between two neighbours.
+    #[inline]
+    pub(crate) fn link_between(&mut self, below: u32, new: u32, above: u32) {
+        self.edit(below, |n| n.next = new);
+        self.edit(above, |n| n.prev = new);
+        self.edit(new, |n| {
+            n.prev = below;
+            n.next = above;
+        });
+    }
+
+    /// Takes a node out of the order of addresses.
+    #[inline]
+    pub(crate) fn unlink(&mut self, index: u32) {
+        let node = self.at(index);
+        let (below, above) = (node.prev, node.next);
+        self.edit(below, |n| n.next = above);
+        self.edit(above, |n| n.prev = below);
+    }
+
+    /// Puts a node at the head of a list of nodes that are alike.
+    #[inline]
+    pub(crate) fn push(&mut self, head: &mut u32, index: u32) {
+        let first = core::mem::replace(head, index);
+        self.edit(first, |n| n.newer = index);
+        self.edit(index, |n| {
+            n.older = first;
+            n.newer = NIL;
+        });
+    }
+
+    /// Takes a node out of its list.
+    #[inline]
+    pub(crate) fn pull(&mut self, head: &mut u32, index: u32) {
+        let node = self.at(index);
+        let (older, newer) = (node.older, node.newer);
+        self.edit(older, |n| n.newer = newer);
+        if newer == NIL {
+            *head = older;
+        } else {
+            self.edit(newer, |n| n.older = older);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The numbers that ranges are counted in: `u32` or `u64`.
+#![forbid(unsafe_code)]
+
+use core::fmt::{Debug, LowerHex};
+use core::ops::{Add, Sub};
+
+use super::Node;
+use crate::policy::Chunk;
+
+/// A number of units, or the place of one: `u32` (smaller tables, faster) or `u64`.
+pub trait Unit:
+    Copy
+    + Ord
+    + Default
+    + Debug
+    + LowerHex
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Send
+    + Sync
+    + 'static
+    + Sealed
+{
+}
+
+impl Unit for u32 {}
+impl Unit for u64 {}
+
+/// What the engine needs of its numbers. No operation panics in a release build.
+pub trait Sealed: Sized + Into<u64> + 'static {
+    const ZERO: Self;
+    const ONE: Self;
+    const MAX: Self;
+    const BITS: u32;
+    /// What a link to nowhere leads to.
+    const NODE: &'static Node<Self>;
+    const CHUNK: &'static Chunk<Self>;
+    /// One link for each octave of sizes from 64 up.
+    type Octaves: AsRef<[u32]> + AsMut<[u32]> + Clone + core::fmt::Debug;
+    const NO_OCTAVES: Self::Octaves;
+    /// One link for each of sixteen bins in each octave of sizes from 64 up.
+    type Bins: AsRef<[[u32; 16]]> + AsMut<[[u32; 16]]> + Clone + core::fmt::Debug;
+    const NO_BINS: Self::Bins;
+
+    /// The number itself, if it is below 64.
+    fn small(self) -> Option<u32>;
+    /// ⌊log2⌋; 0 for 0.
+    fn log2(self) -> u32;
+    /// Bit `place` as 0 or 1; 0 past the top.
+    fn bit(self, place: u32) -> usize;
+    /// The `count ≤ 8` bits from `place` up.
+    fn bits(self, place: u32, count: u32) -> u32;
+    /// Any 64-bit number, if it can be represented.
+    fn of(value: u64) -> Option<Self>;
+    fn plus(self, other: Self) -> Option<Self>;
+    /// The least multiple of `align` at or above.
+    fn up(self, align: Self) -> Option<Self>;
+    /// The greatest multiple of `align` at or below.
+    fn down(self, align: Self) -> Self;
+    /// The least power of two at or above.
+    fn power(self) -> Option<Self>;
+}
+
+macro_rules! unit {
+    ($unit:ty) => {
+        impl Sealed for $unit {
+            const ZERO: Self = 0;
+            const ONE: Self = 1;
+            const MAX: Self = <$unit>::MAX;
+            const BITS: u32 = <$unit>::BITS;
+            const NODE: &'static Node<Self> = &Node::<Self>::NEW;
+            const CHUNK: &'static Chunk<Self> = &Chunk::<Self>::NEW;
+            type Octaves = [u32; <$unit>::BITS as usize - 6];
+            const NO_OCTAVES: Self::Octaves = [super::NIL; <$unit>::BITS as usize - 6];
+            type Bins = [[u32; 16]; <$unit>::BITS as usize - 6];
+            const NO_BINS: Self::Bins = [[super::NIL; 16]; <$unit>::BITS as usize - 6];
+
+            #[inline]
+            fn small(self) -> Option<u32> {
+                u32::try_from(self).ok().filter(|size| *size < 64)
+            }
+            #[inline]
+            fn log2(self) -> u32 {
+                (self | 1).ilog2()
+            }
+            #[inline]
+            fn bit(self, place: u32) -> usize {
+                (self.checked_shr(place).unwrap_or(0) & 1) as usize
+            }
+            #[inline]
+            fn bits(self, place: u32, count: u32) -> u32 {
+                u32::try_from(self.checked_shr(place).unwrap_or(0) & ((1 << (count & 7)) - 1)).unwrap_or(0)
+            }
+            #[inline]
+            fn of(value: u64) -> Option<Self> {
+                <$unit>::try_from(value).ok()
+            }
+            #[inline]
+            fn plus(self, other: Self) -> Option<Self> {
+                self.checked_add(other)
+            }
+            #[inline]
+            fn up(self, align: Self) -> Option<Self> {
+                if align.is_power_of_two() {
+                    Some(self.checked_add(align - 1)? & !(align - 1))
+                } else {
+                    self.checked_next_multiple_of(align)
+                }
+            }
+            #[inline]
+            fn down(self, align: Self) -> Self {
+                if align.is_power_of_two() {
+                    self & !(align - 1)
+                } else {
+                    self - self.checked_rem(align).unwrap_or(0)
+                }
+            }
+            #[inline]
+            fn power(self) -> Option<Self> {
+                self.checked_next_power_of_two()
+            }
+        }
+    };
+}
+unit!(u32);
+unit!(u64);
