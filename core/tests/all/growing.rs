@@ -107,7 +107,7 @@ fn a_reallocation_asks_for_its_new_size_and_keeps_the_block() {
     // SAFETY: live, with its layout.
     let refused = unsafe { heap.reallocate(block, WORD, 24) };
     assert_eq!(refused, Err(Fragmented));
-    assert_eq!(heap.source().asked, [Layout::from_size_align(24, 8).unwrap(); 2]);
+    assert_eq!(heap.source().asked, [Layout::from_size_align(24, WORD.align()).unwrap(); 2]);
     // SAFETY: live, with its layout: the refusal left it.
     assert_eq!(unsafe { heap.reallocate(block, WORD, 24) }, Ok(block));
 }
