@@ -292,18 +292,18 @@ impl Row {
         self.failed = Some(survey.failed);
         self.broke_a_rule = survey.breach.is_some() || survey.refused_in_vain.is_some();
         if let Some((breach, op)) = survey.breach {
-            self.note(format!("{} at operation {op}", breach.phrase()));
+            self.note(format!("{} (at operation {op})", breach.phrase()));
         } else if !complete {
-            self.note(format!("checked as far as {} %", survey.ops * 100 / program.ops().len()));
+            self.note(format!("checked in part (the first {} %)", survey.ops * 100 / program.ops().len()));
         }
         if let Some(op) = survey.refused_in_vain {
-            self.note(format!("refused a request although memory was there, at operation {op}"));
+            self.note(format!("refused a request although memory was there (at operation {op})"));
         } else if survey.failed > 0 {
-            self.note(format!("refused {} requests", survey.failed));
+            self.note(format!("refused requests ({} of them)", survey.failed));
         }
         if arena_bytes > program.arena_bytes(2) {
             let times = arena_bytes as f64 / program.peak_bytes().max(1) as f64;
-            self.note(format!("arena of {times:.0}x the peak"));
+            self.note(format!("given more than twice the peak ({times:.0}x)"));
         }
         if self.allocator.class != Class::Hosted {
             self.memory.peak_used = complete.then_some(survey.peak_used);

@@ -38,9 +38,9 @@ pub struct Holes {
 
 impl Holes {
     fn add(&mut self, granules: usize) {
-        // A hole below 32 bytes is a header or a rounding: no allocator could use it.
+        // A hole below 64 bytes is a header and a rounding more often than not.
         let bytes = (granules * GRANULE) as u64;
-        if bytes >= 32 {
+        if bytes >= 64 {
             self.free += bytes;
             self.largest = self.largest.max(bytes);
             self.below_2m += if bytes < 2 << 20 { bytes } else { 0 };

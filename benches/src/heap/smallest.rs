@@ -9,7 +9,7 @@ use crate::subject::Subject;
 pub const CAP: f64 = 8.0;
 
 /// The search ends when success and failure are this close, relative to the peak.
-const PRECISION: f64 = 0.005;
+const PRECISION: f64 = if cfg!(hectare_plant = "smallest_precision") { 0.05 } else { 0.005 };
 
 /// The least arena in which the program runs without a refusal, plus the allocator's own value, over the peak of live
 /// requested bytes; to half a per cent. `None` above [`CAP`]. `guess` is where to begin, in the same unit.

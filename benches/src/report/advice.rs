@@ -49,7 +49,8 @@ pub fn advice(results: &[TraceResult]) -> Vec<String> {
     sentences
 }
 
-fn for_trace(result: &TraceResult) -> Option<String> {
+/// The sentence for one trace; `None` if nobody may be recommended.
+pub(super) fn for_trace(result: &TraceResult) -> Option<String> {
     let rows: Vec<&Row> = result.rows.iter().filter(|row| row.is_eligible()).collect();
     let speed = ranking(rows.len(), &|i| rows[i].ns())?;
     // Among those level in speed, the one that needs least memory.

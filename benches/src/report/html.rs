@@ -1,33 +1,84 @@
-//! The report: one HTML page that needs nothing else.
+//! The report: one HTML page that needs nothing else, light or dark, on a desk or a phone.
 #![forbid(unsafe_code)]
 
 use core::fmt::Write;
 
-use super::number::bytes;
-use super::overall::overall;
-use super::table::table;
-use crate::heap::TraceResult;
+mod machine;
+mod method;
+mod plot;
+mod summary;
+mod trace;
 
-/// Where and when it was measured.
-#[derive(Debug)]
-pub struct Machine;
+pub use machine::Machine;
 
-impl Machine {
-    /// This one, now.
-    #[must_use]
-    pub fn this() -> Self {
-        Self
-    }
-}
+use crate::heap::{Class, Row, TraceResult};
+use plot::Who;
 
 /// The page.
 #[must_use]
-pub fn page(results: &[TraceResult], _machine: &Machine, rounds: usize) -> String {
-    let mut page =
-        format!("<!doctype html><meta charset=utf-8><title>compare</title><p>{rounds} rounds</p><pre>");
-    page += &table(&overall(results), 120);
+pub fn page(results: &[TraceResult], machine: &Machine, rounds: usize) -> String {
+    let mut html = String::from("<!doctype html><html lang=en><head><meta charset=utf-8>");
+    html += "<meta name=viewport content=\"width=device-width,initial-scale=1\"><title>Which heap allocator?</title>";
+    let _ = write!(html, "<style>{}</style></head><body>", include_str!("html/style.css"));
+    html += &summary::summary(results, machine);
+    html += "<nav aria-label=Traces><div>";
     for result in results {
-        let _ = write!(page, "\n{}: peak {}", result.name, bytes(result.peak_bytes));
+        let _ = write!(html, "<a href=\"#{0}\">{0}</a>", escape(&result.name));
     }
-    page + "</pre>"
+    html += "<a href=\"#method\">How it was measured</a></div></nav><main>";
+    html += &legend(results);
+    for result in results {
+        html += &trace::section(result);
+    }
+    html += &method::method(machine, rounds);
+    let _ = write!(
+        html,
+        "</main><footer>Written by <code>compare</code> of Hectare on {}.</footer>",
+        machine.date
+    );
+    let _ = write!(html, "<script>{}</script></body></html>", include_str!("html/script.js"));
+    html
+}
+
+/// The allocators with their colours; a click hides or shows one everywhere.
+fn legend(results: &[TraceResult]) -> String {
+    let Some(result) = results.first() else { return String::new() };
+    let mut html = String::from("<div class=legend role=group aria-label=\"Allocators shown\">");
+    for (index, row) in result.rows.iter().enumerate() {
+        if row.allocator.class == Class::Baseline {
+            continue;
+        }
+        let (who, name) = (who(row, index), escape(row.allocator.name));
+        let dot = format!("<b style=\"background:var(--c{})\"></b>", who.color);
+        let _ = write!(html, "<button type=button data-a=\"{name}\" aria-pressed=true>{dot}{name}</button>");
+    }
+    html + "</div><p class=note>A click hides an allocator in every chart.</p>"
+}
+
+/// A row's name and colour: two greens for ours, one of nine for each peer, grey for the empty loop.
+fn who(row: &Row, index: usize) -> Who {
+    let (name, ours) = (row.allocator.name, row.allocator.is_ours());
+    let before =
+        crate::heap::ALLOCATORS.iter().take_while(|a| a.name != name).filter(|a| a.is_ours() == ours).count();
+    let color = match row.allocator.class {
+        Class::Baseline => 11,
+        _ if ours => before % 2,
+        _ => 2 + before % 9,
+    };
+    debug_assert!(index < usize::MAX);
+    Who { name, color, ours }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_break_out() {
+        assert_eq!(escape("a<b>&\"c"), "a&lt;b&gt;&amp;&quot;c");
+    }
 }

@@ -66,9 +66,8 @@ fn remarks(results: &[TraceResult], rows: &[&Row]) -> Vec<String> {
     let mut remarks: Vec<(String, Vec<&str>)> = Vec::new();
     for (result, row) in results.iter().zip(rows) {
         for note in &row.notes {
-            // The same remark with another operation's number is the same remark.
-            let text =
-                note.0.split(" at operation").next().unwrap_or_default().trim_end_matches(',').to_owned();
+            // The same remark with another number in brackets is the same remark.
+            let text = note.0.split(" (").next().unwrap_or_default().to_owned();
             match remarks.iter_mut().find(|(known, _)| *known == text) {
                 Some((_, traces)) => traces.push(&result.name),
                 None => remarks.push((text, vec![&result.name])),
