@@ -308,7 +308,8 @@ fn fill(block: *mut u8, size: usize, seed: u64) {
 fn pattern_holds(block: *mut u8, size: usize, seed: u64) -> bool {
     // SAFETY: the block is live and valid for its size; nothing writes to it meanwhile.
     let bytes = unsafe { core::slice::from_raw_parts(block, size) };
-    cfg!(hectare_plant = "survey_contents") || bytes.chunks(8).enumerate().all(|(index, chunk)| chunk == &word(seed, index)[..chunk.len()])
+    cfg!(hectare_plant = "survey_contents")
+        || bytes.chunks(8).enumerate().all(|(index, chunk)| chunk == &word(seed, index)[..chunk.len()])
 }
 
 impl Breach {

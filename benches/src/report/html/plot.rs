@@ -78,7 +78,8 @@ impl Axis {
     /// From 0 to `to` bytes, with about four ticks at powers of two or half of one between them.
     pub(super) fn bytes(to: f64, text: impl Fn(f64) -> String) -> Self {
         let power = (to / 4.0).max(1.0).log2().floor().exp2();
-        let step = [power, power * 1.5, power * 2.0].into_iter().find(|step| to / step < 4.5).unwrap_or(power * 2.0);
+        let step =
+            [power, power * 1.5, power * 2.0].into_iter().find(|step| to / step < 4.5).unwrap_or(power * 2.0);
         Self::with_step(to, step, text)
     }
 

@@ -61,22 +61,21 @@ fn map_of_all(results: &[TraceResult], lines: &[Overall]) -> String {
         .iter()
         .enumerate()
         .filter(|(_, line)| matches!(line.allocator.class, Class::General | Class::Lesser(_)))
-        .filter_map(|(i, line)| Some((who(&first.rows[i], i), line.ns?, line.smallest?)))
+        .filter_map(|(i, line)| Some((who(&first.rows[i], i), line.ns?, (line.smallest? - 1.0).max(0.005))))
         .collect();
     if placed.len() < 2 {
         return String::new();
     }
     let most = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::max);
     let x = Axis::linear(most(&mut placed.iter().map(|p| p.1)) * 1.12, |ns| format!("{ns:.0} ns"));
-    let top = most(&mut placed.iter().map(|p| p.2)).mul_add(1.0, 0.06);
-    let step =
-        [0.05, 0.1, 0.2, 0.5, 1.0, 2.0].into_iter().find(|step| (top - 1.0) / step <= 6.0).unwrap_or(2.0);
-    let ticks = (0..8).map(|i| 1.0 + f64::from(i) * step).take_while(|tick| *tick <= top);
-    let y = Axis::range(1.0, top, ticks.map(|tick| (tick, format!("{tick:.2}x"))).collect());
+    let least = placed.iter().map(|p| p.2).fold(f64::INFINITY, f64::min).max(0.005);
+    let shares = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+    let ticks = shares.map(|share| (share, format!("+{} %", share * 100.0)));
+    let y = Axis::log(least * 0.75, most(&mut placed.iter().map(|p| p.2)) * 1.3, ticks.to_vec());
     format!(
-        "<figure class=wide><h3>Speed and space</h3><figcaption>Across: nanoseconds an operation. Up: the smallest heap \
-        that never fails, over the peak of requested bytes. Both geometric means of all programs; the best place is at \
-        the bottom left. Without those who were cut off as slow or fetch their memory themselves.</figcaption>{}</figure>",
+        "<figure class=wide><h3>Speed and space</h3><figcaption>Across: nanoseconds an operation. Up: what the smallest \
+        heap that never fails needs beyond the peak of requested bytes. Both geometric means of all programs; the best \
+        place is at the bottom left. Without those who were cut off as slow or fetch their memory themselves.</figcaption>{}</figure>",
         points(&x, &y, &placed)
     )
 }

@@ -34,7 +34,8 @@ pub(super) fn section(result: &TraceResult) -> String {
     );
     html += &figure(
         "Smallest heap",
-        "The least arena that never fails, with all state of the allocator, over the peak of requested bytes.",
+        "The least arena that never fails, with all state of the allocator, over the peak of requested bytes. The bar is \
+        what goes beyond the peak.",
         &smallest(&rows),
     );
     html += &figure(
@@ -109,7 +110,7 @@ fn smallest(rows: &Rows<'_>) -> String {
         |row: &Row| row.memory.smallest.unwrap_or(if row.memory.beyond_cap { 9.0 } else { f64::INFINITY });
     bars_of(&by(rows, key), |row| match (row.memory.smallest, row.allocator.class) {
         (_, Class::Baseline | Class::Hosted) => None,
-        (Some(ratio), _) => Some((Some(ratio), format!("{ratio:.3}"), false)),
+        (Some(ratio), _) => Some((Some(ratio - 1.0), format!("{ratio:.3}"), false)),
         (None, _) if row.memory.beyond_cap => Some((Some(f64::MAX), "&gt; 8".into(), true)),
         (None, _) => Some((None, "not searched".into(), false)),
     })
@@ -117,10 +118,12 @@ fn smallest(rows: &Rows<'_>) -> String {
 
 fn latency(rows: &Rows<'_>) -> String {
     let drawn: Vec<_> = rows.iter().filter(|(_, row)| row.allocator.class != Class::Baseline).collect();
-    let longest =
-        drawn.iter().filter_map(|(_, row)| row.latency.as_ref()).map(|q| q.max).fold(100.0, f64::max);
-    let shares =
-        [(1.0, "0"), (0.1, "90 %"), (0.01, "99 %"), (1e-3, "99.9 %"), (1e-4, "99.99 %"), (1e-5, "99.999 %")];
+    let longest = drawn
+        .iter()
+        .filter_map(|(_, row)| row.latency.as_ref())
+        .map(|q| q.curve.iter().filter(|p| p.0 >= 0.99e-5).map(|p| p.1).fold(100.0, f64::max))
+        .fold(100.0, f64::max);
+    let shares = [(1.0, "0"), (0.1, "90"), (0.01, "99"), (1e-3, "99.9"), (1e-4, "99.99"), (1e-5, "99.999 %")];
     let x = Axis::log(1.0, 1e-5, Vec::new()).with_ticks(shares.map(|(at, text)| (at, text.to_owned())));
     let y = Axis::log(4.0, longest * 1.2, (1..9).map(|e| 10_f64.powi(e)).map(|ns| (ns, time(ns))).collect());
     let curve = |(who, row): &&(Who, &Row)| {
