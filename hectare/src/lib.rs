@@ -3,6 +3,8 @@
 #![doc = include_str!("../README.md")]
 
 pub use hectare_core::*;
+#[cfg(feature = "fit")]
+pub use hectare_fit as fit;
 
 // The example in the front page of the repository is compiled and run too; the published package has no such file.
 #[cfg(doctest)]

@@ -29,3 +29,10 @@ fn the_traits_are_one() {
     }
     assert_eq!(by_own_trait(&hectare::NoLock::new()), Ok(7));
 }
+
+#[cfg(feature = "fit")]
+#[test]
+fn fit_is_the_crate_of_that_name() {
+    let (facade, own) = same(hectare::fit::range::Node::<u64>::NEW, hectare_fit::range::Node::<u64>::NEW);
+    assert_eq!(size_of_val(&facade), size_of_val(&own));
+}
