@@ -7,8 +7,8 @@
 //! | [`FirstFit`] | the lowest hole that fits | O(log holes) | – |
 //! | [`NextFit`] | the first that fits from where the last search ended | O(log holes) | – |
 //! | [`LastFit`] | the highest hole that fits, at its upper end | O(log holes) | – |
-//! | [`GoodFit`] | a hole at most 1/16 larger than needed, mostly | O(1) | the hole that got its size last |
-//! | [`HalfFit`] | a hole of the next power-of-two class | O(1) | the hole that got its size last |
+//! | [`GoodFit`] | a hole at most 1/16 larger than needed, mostly | O(1) | the hole that came into its class last |
+//! | [`HalfFit`] | a hole of the next power-of-two class | O(1) | the hole that came into its class last |
 //!
 //! "Smallest", "lowest" and so on hold exactly, as if every hole had been looked at. Lowest-address ties for best and
 //! worst fit would need a second search tree for each size; the last-changed hole is also the one whose neighbours are
@@ -19,6 +19,7 @@
 //! no such place; [`Search::Bounded`] looks at one and refuses.
 #![forbid(unsafe_code)]
 
+mod classes;
 mod index;
 mod ordered;
 mod segregated;

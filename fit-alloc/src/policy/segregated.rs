@@ -3,6 +3,7 @@
 
 use hectare_core::Violation;
 
+use super::classes::{Class, Classes};
 use super::{Index, step};
 use crate::range::{NIL, Request, Tables, Unit, View};
 
@@ -27,97 +28,15 @@ pub const fn half_fit_space(peak: u64, longest: u64) -> Option<u64> {
     }
 }
 
-/// Lists of holes by class: a row of up to 64 columns each.
+/// Good fit's holes: a list for each class, later members before earlier ones.
 ///
-/// Invariants:
-/// * every hole is in exactly one list, that of its class, later ones before earlier ones;
-/// * a column's bit is set exactly if its list is not empty, a row's exactly if one of its columns' is.
+/// Invariant: every hole is in exactly one list, that of its class.
 #[derive(Clone, Debug)]
-pub struct GoodIndex<U: Unit> {
-    /// Bit 0: `small` is not empty; bit `k`: octave `k + 5` is not.
-    rows: u64,
-    /// One bit and list for each length below 64.
-    small: u64,
-    exact: [u32; 64],
-    /// Sixteen bits and lists for each octave from 64 up.
-    sixteenths: [u16; 58],
-    bins: U::Bins,
-}
+pub struct GoodIndex<U: Unit>(Classes<U>);
 
 impl<U: Unit> Default for GoodIndex<U> {
     fn default() -> Self {
-        Self { rows: 0, small: 0, exact: [NIL; 64], sixteenths: [0; 58], bins: U::NO_BINS }
-    }
-}
-
-/// The row and column of a length: row 0 has a column for each length below 64, row `k` sixteen for octave `k + 5`.
-#[inline]
-fn class<U: Unit>(length: U) -> (u32, u32) {
-    match length.small() {
-        Some(size) => (0, size),
-        None => {
-            let octave = length.log2();
-            (octave - 5, length.bits(octave - 4, 4))
-        }
-    }
-}
-
-impl<U: Unit> GoodIndex<U> {
-    #[inline]
-    fn columns(&self, row: u32) -> u64 {
-        match row {
-            0 => self.small,
-            _ => self.sixteenths.get(row as usize - 1).copied().unwrap_or(0).into(),
-        }
-    }
-
-    #[inline]
-    fn head(&self, (row, column): (u32, u32)) -> u32 {
-        let list = match row {
-            0 => self.exact.get(column as usize),
-            _ => self.bins.as_ref().get(row as usize - 1).and_then(|bins| bins.get(column as usize)),
-        };
-        list.copied().unwrap_or(NIL)
-    }
-
-    #[inline]
-    fn set_head(&mut self, (row, column): (u32, u32), head: u32) {
-        let full = head != NIL;
-        let left = if row == 0 {
-            if let Some(list) = self.exact.get_mut(column as usize) {
-                *list = head;
-            }
-            self.small = self.small & !(1 << (column & 63)) | u64::from(full) << (column & 63);
-            self.small != 0
-        } else {
-            let place = row as usize - 1;
-            if let Some(list) =
-                self.bins.as_mut().get_mut(place).and_then(|bins| bins.get_mut(column as usize))
-            {
-                *list = head;
-            }
-            self.sixteenths.get_mut(place).is_some_and(|bits| {
-                *bits = *bits & !(1 << (column & 15)) | u16::from(full) << (column & 15);
-                *bits != 0
-            })
-        };
-        self.rows = self.rows & !(1 << (row & 63)) | u64::from(left) << (row & 63);
-    }
-
-    /// The lowest class above this one that has a hole.
-    #[inline]
-    fn above(&self, (row, column): (u32, u32)) -> Option<(u32, u32)> {
-        step();
-        let columns = self.columns(row) & (u64::MAX - 1).checked_shl(column).unwrap_or(0);
-        if columns != 0 {
-            return Some((row, columns.trailing_zeros()));
-        }
-        let rows = self.rows & (u64::MAX - 1).checked_shl(row).unwrap_or(0);
-        if rows == 0 {
-            return None;
-        }
-        let row = rows.trailing_zeros();
-        Some((row, self.columns(row).trailing_zeros()))
+        Self(Classes::default())
     }
 }
 
@@ -127,79 +46,73 @@ impl<U: Unit> Index<U> for GoodIndex<U> {
     #[inline]
     fn insert(&mut self, tables: &mut Tables<'_, U>, hole: u32) {
         step();
-        let class = class(tables.at(hole).length);
-        let mut head = self.head(class);
+        let class = Class::of(tables.at(hole).length);
+        let mut head = self.0.head(class);
         tables.push(&mut head, hole);
-        self.set_head(class, head);
+        self.0.set_head(class, head);
     }
 
     #[inline]
     fn remove(&mut self, tables: &mut Tables<'_, U>, hole: u32) {
         step();
-        let class = class(tables.at(hole).length);
-        let mut head = self.head(class);
+        let class = Class::of(tables.at(hole).length);
+        let mut head = self.0.head(class);
         tables.pull(&mut head, hole);
-        self.set_head(class, head);
+        self.0.set_head(class, head);
+    }
+
+    #[inline]
+    fn resize(&mut self, tables: &mut Tables<'_, U>, hole: u32, start: U, length: U) {
+        let stays = Class::of(tables.at(hole).length) == Class::of(length);
+        if !stays {
+            self.remove(tables, hole);
+        }
+        tables.edit(hole, |node| {
+            node.start = start;
+            node.length = length;
+        });
+        if !stays {
+            self.insert(tables, hole);
+        }
     }
 
     #[inline]
     fn find(&mut self, view: View<'_, U>, length: U) -> Option<(u32, U)> {
         step();
-        let own = class(length);
-        let head = self.head(own);
+        let own = Class::of(length);
+        let head = self.0.head(own);
         if head != NIL && view.at(head).length >= length {
             return Some((head, length));
         }
-        Some((self.head(self.above(own)?), length))
+        Some((self.0.head(self.0.above(own)?), length))
     }
 
     fn find_hidden(&self, view: View<'_, U>, length: U) -> Option<u32> {
-        listed(view, self.head(class(length)), |hole| view.at(hole).length >= length)
+        listed(view, self.0.head(Class::of(length)), |hole| view.at(hole).length >= length)
     }
 
     fn find_place(&mut self, view: View<'_, U>, request: &Request<U>) -> Option<(u32, U)> {
-        let mut class = class(request.length);
+        let mut class = Class::of(request.length);
         loop {
-            if let Some(found) = place_in(view, self.head(class), request) {
+            if let Some(found) = place_in(view, self.0.head(class), request) {
                 return Some(found);
             }
-            class = self.above(class)?;
+            class = self.0.above(class)?;
         }
     }
 
     fn largest(&self, view: View<'_, U>) -> U {
-        let row = self.rows.checked_ilog2().unwrap_or(0);
-        largest_in(view, self.head((row, self.columns(row).checked_ilog2().unwrap_or(0))))
+        self.0.highest().map_or(U::ZERO, |class| largest_in(view, self.0.head(class)))
     }
 
     fn check(&self, view: View<'_, U>) -> Result<u64, Violation> {
-        let mut holes = 0;
-        for row in 0..=U::BITS - 6 {
-            let columns = self.columns(row);
-            let set = self.rows >> row & 1 != 0;
-            Violation::unless(
-                set == (columns != 0),
-                "a row's bit is set exactly if a column's is",
-                row.into(),
-            )?;
-            for column in 0..64 {
-                let head = self.head((row, column));
-                let set = columns >> column & 1 != 0;
-                Violation::unless(
-                    set == (head != NIL),
-                    "a bit is set exactly if its list is not empty",
-                    row.into(),
-                )?;
-                holes += count(view, head, |length| class(length) == (row, column))?;
-            }
-        }
-        Ok(holes)
+        self.0.check(|class, head| count(view, head, |length| Class::of(length) == class))
     }
 
     fn contains(&self, view: View<'_, U>, hole: u32) -> bool {
         let node = view.at(hole);
         if node.newer == NIL {
-            self.head(class(node.length)) == hole
+            self.0.head(Class::of(node.length)) == hole
         } else {
             view.at(node.newer).older == hole
         }
@@ -208,7 +121,7 @@ impl<U: Unit> Index<U> for GoodIndex<U> {
 
 /// Half fit's holes: one list for each power of two, that of the holes from it up to the next.
 ///
-/// Invariants: as [`GoodIndex`].
+/// Invariants: every hole is in exactly one list, that of its octave; a bit is set exactly if its list is not empty.
 #[derive(Clone, Debug)]
 pub struct HalfIndex<U: Unit> {
     octaves: u64,
@@ -257,6 +170,21 @@ impl<U: Unit> Index<U> for HalfIndex<U> {
         let mut head = self.head(octave);
         tables.pull(&mut head, hole);
         self.set_head(octave, head);
+    }
+
+    #[inline]
+    fn resize(&mut self, tables: &mut Tables<'_, U>, hole: u32, start: U, length: U) {
+        let stays = tables.at(hole).length.log2() == length.log2();
+        if !stays {
+            self.remove(tables, hole);
+        }
+        tables.edit(hole, |node| {
+            node.start = start;
+            node.length = length;
+        });
+        if !stays {
+            self.insert(tables, hole);
+        }
     }
 
     #[inline]

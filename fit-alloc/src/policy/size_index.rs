@@ -1,11 +1,10 @@
-//! All holes by exact size: one bin for each size below 64, one bitwise trie for each octave above.
+//! All holes by exact size: a bitwise trie for each class of sizes.
 //!
 //! ```text
-//!  small   mask 0…010110 ─► bins[1] bins[2] bins[4] …      a list for each size, the latest first
-//!  large   mask 0…000101 ─► roots[0]: 64…127   roots[2]: 256…511   …
+//!  classes   0…010110 ─► links to tries: sixteen for each octave, so that most hold one size or none
 //!
-//!  trie of octave k, on the k bits below the leading one:
-//!                  (any size of the octave)
+//!  trie of a class that leaves k bits open:
+//!                  (any size of the class)
 //!               bit k-1 = 0 │ │ bit k-1 = 1               every node is a size; the sizes below a child share
 //!                 ┌─────────┘ └─────────┐                 the bits that lead to it; equal sizes form a ring
 //!              (size)                (size)◄─►(same)◄─►   whose oldest member sits in the trie
@@ -17,6 +16,7 @@
 
 use hectare_core::Violation;
 
+use super::classes::{Class, Classes};
 use super::step;
 use crate::range::{NIL, Tables, Unit, View};
 
@@ -28,86 +28,42 @@ const ROOT: u32 = NIL;
 /// See the [module](self).
 ///
 /// Invariants:
-/// * every hole is in exactly one list or ring: that of its size;
-/// * a bit of `small` or `large` is set exactly if its list or trie is not empty;
-/// * below child `b` of a node at depth `d` of octave `k`, bit `k − 1 − d` of every size is `b`;
-/// * from each list's head and each ring's oldest, `older` (in a ring: cyclically) leads from later to earlier sizes.
+/// * every hole is in exactly one ring, that of its size, and one member of each ring, the oldest, is in the trie of
+///   its class;
+/// * below child `b` of a node at depth `d` of a class that leaves `k` bits open, bit `k − 1 − d` of every size is `b`;
+/// * from each ring's oldest, `older` leads cyclically to the latest and on to earlier ones.
 #[derive(Clone, Debug)]
-pub(super) struct SizeIndex<U: Unit> {
-    small: u64,
-    large: u64,
-    bins: [u32; 64],
-    roots: U::Octaves,
-}
+pub(super) struct SizeIndex<U: Unit>(Classes<U>);
 
 impl<U: Unit> Default for SizeIndex<U> {
     fn default() -> Self {
-        Self { small: 0, large: 0, bins: [NIL; 64], roots: U::NO_OCTAVES }
+        Self(Classes::default())
     }
 }
 
-/// The member of a node's list or ring that got its size last.
+/// The member of a ring that got its size last, given the one in the trie.
 #[inline]
-fn newest<U: Unit>(view: View<'_, U>, node: u32) -> u32 {
-    let found = view.at(node);
-    if found.length.small().is_some() { node } else { found.older }
+fn newest<U: Unit>(view: View<'_, U>, oldest: u32) -> u32 {
+    view.at(oldest).older
 }
 
 impl<U: Unit> SizeIndex<U> {
-    #[inline]
-    fn root(&self, octave: u32) -> u32 {
-        self.roots.as_ref().get(octave.wrapping_sub(6) as usize).copied().unwrap_or(NIL)
-    }
-
-    #[inline]
-    fn set_root(&mut self, octave: u32, root: u32) {
-        let place = octave.wrapping_sub(6);
-        if let Some(slot) = self.roots.as_mut().get_mut(place as usize) {
-            *slot = root;
-            let bit = 1_u64 << (place & 63);
-            if root == NIL { self.large &= !bit } else { self.large |= bit }
-        }
-    }
-
-    #[inline]
-    fn set_bin(&mut self, size: u32, first: u32) {
-        if let Some(bin) = self.bins.get_mut(size as usize) {
-            *bin = first;
-            let bit = 1_u64 << (size & 63);
-            if first == NIL { self.small &= !bit } else { self.small |= bit }
-        }
-    }
-
-    #[inline]
-    fn bin(&self, size: u32) -> u32 {
-        self.bins.get(size as usize).copied().unwrap_or(NIL)
-    }
-
     /// Adds a hole as the latest of its size.
     #[inline]
     pub(super) fn insert(&mut self, t: &mut Tables<'_, U>, hole: u32) {
         step();
         let length = t.at(hole).length;
-        if let Some(size) = length.small() {
-            let mut first = self.bin(size);
-            t.push(&mut first, hole);
-            self.set_bin(size, first);
-        } else {
-            self.insert_large(t, hole, length);
-        }
-    }
-
-    fn insert_large(&mut self, t: &mut Tables<'_, U>, hole: u32, length: U) {
+        let class = Class::of(length);
         t.edit(hole, |n| {
             n.child = [NIL; 2];
             n.older = hole;
             n.newer = hole;
         });
-        let mut bit = length.log2();
-        let mut at = self.root(bit);
+        let mut bit = class.shift;
+        let mut at = self.0.head(class);
         if at == NIL {
             t.edit(hole, |n| n.parent = ROOT);
-            return self.set_root(bit, hole);
+            return self.0.set_head(class, hole);
         }
         loop {
             step();
@@ -139,11 +95,6 @@ impl<U: Unit> SizeIndex<U> {
         step();
         let node = t.at(hole);
         let (length, older, newer) = (node.length, node.older, node.newer);
-        if let Some(size) = length.small() {
-            let mut first = self.bin(size);
-            t.pull(&mut first, hole);
-            return self.set_bin(size, first);
-        }
         let (parent, child) = (node.parent, node.child);
         if older == hole {
             let leaf = self.cut_leaf(t, hole);
@@ -190,7 +141,7 @@ impl<U: Unit> SizeIndex<U> {
         length: U,
     ) {
         if parent == ROOT {
-            self.set_root(length.log2(), new);
+            self.0.set_head(Class::of(length), new);
         } else {
             t.edit(parent, |n| n.child = n.child.map(|c| if c == old { new } else { c }));
         }
@@ -205,58 +156,28 @@ impl<U: Unit> SizeIndex<U> {
     /// The latest of the smallest holes of at least `length`.
     #[inline]
     pub(super) fn at_least(&self, v: View<'_, U>, length: U) -> u32 {
-        let octave = if let Some(size) = length.small() {
-            let bins = self.small >> size << size;
-            if bins != 0 {
-                step();
-                return self.bin(bins.trailing_zeros());
-            }
-            0
-        } else {
-            let octave = length.log2();
-            let found = at_least_in(v, self.root(octave), length, octave);
-            if found != NIL {
-                return newest(v, found);
-            }
-            octave - 5
-        };
-        let above = self.large.checked_shr(octave).unwrap_or(0);
-        if above == 0 {
-            return NIL;
+        let class = Class::of(length);
+        let found = at_least_in(v, self.0.head(class), length, class.shift);
+        if found != NIL {
+            return newest(v, found);
         }
-        newest(v, extreme(v, self.root(octave + above.trailing_zeros() + 6), 0))
+        self.0.above(class).map_or(NIL, |above| newest(v, extreme(v, self.0.head(above), 0)))
     }
 
     /// The latest of the largest holes of at most `length`.
     pub(super) fn at_most(&self, v: View<'_, U>, length: U) -> u32 {
-        let small = if let Some(size) = length.small() {
-            self.small & (u64::MAX >> (63 - size))
-        } else {
-            let octave = length.log2();
-            let found = at_most_in(v, self.root(octave), length, octave);
-            if found != NIL {
-                return newest(v, found);
-            }
-            let below = self.large & ((1 << (octave - 6)) - 1);
-            if below != 0 {
-                return newest(v, extreme(v, self.root(6 + below.ilog2()), 1));
-            }
-            self.small
-        };
-        step();
-        if small == 0 { NIL } else { self.bin(small.ilog2()) }
+        let class = Class::of(length);
+        let found = at_most_in(v, self.0.head(class), length, class.shift);
+        if found != NIL {
+            return newest(v, found);
+        }
+        self.0.below(class).map_or(NIL, |below| newest(v, extreme(v, self.0.head(below), 1)))
     }
 
     /// The latest of the largest holes.
     #[inline]
     pub(super) fn largest(&self, v: View<'_, U>) -> u32 {
-        if self.large != 0 {
-            newest(v, extreme(v, self.root(6 + self.large.ilog2()), 1))
-        } else if self.small != 0 {
-            self.bin(self.small.ilog2())
-        } else {
-            NIL
-        }
+        self.0.highest().map_or(NIL, |class| newest(v, extreme(v, self.0.head(class), 1)))
     }
 
     /// The hole of the same size that got it just before this one; [`NIL`] if this is the oldest.
@@ -264,49 +185,27 @@ impl<U: Unit> SizeIndex<U> {
     pub(super) fn older(v: View<'_, U>, hole: u32) -> u32 {
         step();
         let node = v.at(hole);
-        if node.length.small().is_none() && node.parent != RING { NIL } else { node.older }
+        if node.parent == RING { node.older } else { NIL }
     }
 
     /// Checks the masks, and gives the number of holes.
     pub(super) fn check(&self, v: View<'_, U>) -> Result<u64, Violation> {
         let limit = v.nodes.len() as u64;
-        let mut count = 0;
-        for (size, &first) in self.bins.iter().enumerate() {
-            let size = size as u64;
-            let set = self.small >> size & 1 != 0;
-            Violation::unless(set == (first != NIL), "a bit is set exactly if its list is not empty", size)?;
-            let mut hole = first;
-            while hole != NIL && count <= limit {
-                let length: u64 = v.at(hole).length.into();
-                Violation::unless(length == size, "a list holds one size", hole.into())?;
-                count += 1;
-                hole = v.at(hole).older;
-            }
-        }
-        for (place, &root) in (0_u32..).zip(self.roots.as_ref()) {
-            let set = self.large.checked_shr(place).unwrap_or(0) & 1 != 0;
-            Violation::unless(
-                set == (root != NIL),
-                "a bit is set exactly if its trie is not empty",
-                place.into(),
-            )?;
-            count += count_below(v, root, place + 6, limit)?;
-        }
-        Ok(count)
+        self.0.check(|class, root| {
+            let alike = root == NIL || Class::of(v.at(root).length) == class;
+            Violation::unless(alike, "a trie holds the sizes of its class", class.number())?;
+            count_below(v, root, class.shift, limit)
+        })
     }
 
-    /// Whether a hole is reached by the path that its size leads along, or from the list of its size.
+    /// Whether a hole is reached by the path that its size leads along.
     pub(super) fn contains(&self, v: View<'_, U>, hole: u32) -> bool {
         let node = v.at(hole);
-        if let Some(size) = node.length.small() {
-            let newer = v.at(node.newer);
-            return if node.newer == NIL { self.bin(size) == hole } else { newer.older == hole };
-        }
         if v.at(node.older).newer != hole || v.at(node.newer).older != hole {
             return false;
         }
-        let mut bit = node.length.log2();
-        let mut at = self.root(bit);
+        let class = Class::of(node.length);
+        let (mut bit, mut at) = (class.shift, self.0.head(class));
         while at != NIL {
             let here = v.at(at);
             if here.length == node.length {
@@ -343,14 +242,14 @@ fn count_below<U: Unit>(v: View<'_, U>, top: u32, bits: u32, limit: u64) -> Resu
     Ok(holes)
 }
 
-/// The smallest size of at least `length` in the trie of `length`'s own octave.
+/// The smallest size of at least `length` in the trie of `length`'s own class.
 ///
 /// Along the path that `length`'s bits lead, each right turn not taken holds only larger sizes; the deepest such
 /// subtree holds the smallest of them.
 #[inline]
-fn at_least_in<U: Unit>(v: View<'_, U>, root: u32, length: U, octave: u32) -> u32 {
+fn at_least_in<U: Unit>(v: View<'_, U>, root: u32, length: U, bits: u32) -> u32 {
     let (mut best, mut best_length, mut aside) = (NIL, U::MAX, NIL);
-    let (mut at, mut bit) = (root, octave);
+    let (mut at, mut bit) = (root, bits);
     while at != NIL {
         step();
         let node = v.at(at);
@@ -381,10 +280,10 @@ fn at_least_in<U: Unit>(v: View<'_, U>, root: u32, length: U, octave: u32) -> u3
     if other != NIL && v.at(other).length <= best_length { other } else { best }
 }
 
-/// The largest size of at most `length` in the trie of `length`'s own octave: the mirror image.
-fn at_most_in<U: Unit>(v: View<'_, U>, root: u32, length: U, octave: u32) -> u32 {
+/// The largest size of at most `length` in the trie of `length`'s own class: the mirror image.
+fn at_most_in<U: Unit>(v: View<'_, U>, root: u32, length: U, bits: u32) -> u32 {
     let (mut best, mut best_length, mut aside) = (NIL, U::ZERO, NIL);
-    let (mut at, mut bit) = (root, octave);
+    let (mut at, mut bit) = (root, bits);
     while at != NIL {
         step();
         let node = v.at(at);

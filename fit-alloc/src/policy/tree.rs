@@ -1,8 +1,6 @@
 //! All holes by address, in a B+-tree that knows the largest hole below each branch.
 #![forbid(unsafe_code)]
 
-use core::array;
-
 use hectare_core::Violation;
 
 use super::step;
@@ -13,6 +11,8 @@ use crate::range::{NIL, Tables, Unit, View};
 const WIDTH: usize = 32;
 /// The least number of entries in a chunk that is not the root.
 const HALF: usize = WIDTH / 2;
+/// How many entries a scan takes at a time: written so that compilers use vector instructions.
+const LANES: usize = 4;
 /// Levels of a tree of 2^32 holes: 16^8.
 const LEVELS: usize = 9;
 
@@ -45,7 +45,13 @@ impl<U: Unit> Chunk<U> {
     /// The last entry that does not start above `start`; the first if all do.
     #[inline]
     fn slot_of(&self, start: U) -> usize {
-        let below = self.starts.iter().fold(0_u32, |count, s| count + u32::from(*s <= start));
+        let mut below = [0_u32; LANES];
+        for block in self.starts.chunks_exact(LANES) {
+            for (count, s) in below.iter_mut().zip(block) {
+                *count += u32::from(*s <= start);
+            }
+        }
+        let below: u32 = below.iter().sum();
         // `U::MAX` is above every start, and equals those of the unused entries.
         (below as usize).min(self.used).saturating_sub(1)
     }
@@ -53,13 +59,22 @@ impl<U: Unit> Chunk<U> {
     /// A mask of the entries of at least `size`.
     #[inline]
     fn at_least(&self, size: U) -> u32 {
-        let bits = array::from_fn::<u32, WIDTH, _>(|i| 1 << i);
-        self.sizes.iter().zip(bits).fold(0, |mask, (s, bit)| mask | if *s >= size { bit } else { 0 })
+        let mut flags = [0_u8; WIDTH];
+        for (flag, s) in flags.iter_mut().zip(&self.sizes) {
+            *flag = u8::from(*s >= size);
+        }
+        flags.iter().zip(0..).fold(0, |mask, (flag, place)| mask | u32::from(*flag) << place)
     }
 
     #[inline]
     fn largest(&self) -> U {
-        self.sizes.iter().fold(U::ZERO, |largest, s| if *s > largest { *s } else { largest })
+        let mut largest = [U::ZERO; LANES];
+        for block in self.sizes.chunks_exact(LANES) {
+            for (most, s) in largest.iter_mut().zip(block) {
+                *most = if *s > *most { *s } else { *most };
+            }
+        }
+        largest.iter().fold(U::ZERO, |most, s| most.max(*s))
     }
 
     #[inline]
@@ -311,30 +326,38 @@ impl Tree {
     pub(super) fn resize<U: Unit>(&mut self, t: &mut Tables<'_, U>, hole: u32, start: U, size: U) {
         let path = self.path_to(t.view(), hole);
         let (leaf, slot) = path.at(0);
+        let before = t.at(hole).length;
         edit(t, leaf, |c| c.set(slot, Entry { start, size, link: hole }));
         t.edit(hole, |n| {
             n.start = start;
             n.length = size;
         });
-        self.repair(t, &path, 0);
+        self.repair(t, &path, 0, before, size);
     }
 
-    /// Brings the entries above the chunk on `level` up to date.
+    /// Brings the entries above the chunk on `level` up to date, in which an entry of size `before` has gone and one of
+    /// size `after` has come.
     #[inline]
-    fn repair<U: Unit>(&self, t: &mut Tables<'_, U>, path: &Path, level: usize) {
+    fn repair<U: Unit>(&self, t: &mut Tables<'_, U>, path: &Path, level: usize, before: U, after: U) {
+        let (mut before, mut after) = (before, after);
         for level in level + 1..self.levels {
             let (below, _) = path.at(level - 1);
-            let here = chunk(t.view(), below);
-            let entry = Entry { start: here.entry(0).start, size: here.largest(), link: below };
             let (at, slot) = path.at(level);
-            let changed = edit(t, at, |c| {
-                let old = c.entry(slot);
-                c.set(slot, entry);
-                old.start != entry.start || old.size != entry.size
-            });
-            if !changed {
+            let here = chunk(t.view(), below);
+            let old = chunk(t.view(), at).entry(slot);
+            let size = if after >= old.size {
+                after
+            } else if before < old.size {
+                old.size
+            } else {
+                here.largest()
+            };
+            let start = here.entry(0).start;
+            if start == old.start && size == old.size {
                 break;
             }
+            edit(t, at, |c| c.set(slot, Entry { start, size, link: below }));
+            (before, after) = (old.size, size);
         }
     }
 
@@ -349,7 +372,7 @@ impl Tree {
             let slot = slot + usize::from(here.entry(slot).start <= entry.start);
             if here.used < WIDTH {
                 edit(t, at, |c| c.put(slot, entry));
-                return self.repair(t, &path, level);
+                return self.repair(t, &path, level, U::ZERO, entry.size);
             }
             // Full: the upper half goes into a chunk of its own, which the level above takes in next.
             let mut right = Chunk::NEW;
@@ -358,7 +381,7 @@ impl Tree {
                 if slot <= HALF { left.put(slot, entry) } else { right.put(slot - HALF, entry) }
             });
             entry = Entry { start: right.entry(0).start, size: right.largest(), link: self.take(t, right) };
-            self.repair(t, &path, level);
+            self.repair(t, &path, level, U::MAX, U::ZERO);
         }
         // Past the root: the tree becomes one level higher.
         let mut root = Chunk::NEW;
@@ -375,6 +398,7 @@ impl Tree {
         let path = self.path_to(t.view(), hole);
         self.finger = None;
         let mut gone = path.at(0).1;
+        let mut before = t.at(hole).length;
         for level in 0..self.levels {
             let (at, _) = path.at(level);
             let used = edit(t, at, |c| {
@@ -385,7 +409,7 @@ impl Tree {
                 return self.lower(t);
             }
             if used >= HALF {
-                return self.repair(t, &path, level);
+                return self.repair(t, &path, level, before, U::ZERO);
             }
             let (above, slot) = path.at(level + 1);
             let parent = chunk(t.view(), above);
@@ -405,10 +429,12 @@ impl Tree {
                 c.set(left_slot + 1, second);
             });
             if !merge {
-                return self.repair(t, &path, level + 1);
+                return self.repair(t, &path, level + 1, U::MAX, U::ZERO);
             }
             self.give_back(t, right);
             gone = left_slot + 1;
+            // Both entries above have changed: no maximum there is known any more.
+            before = U::MAX;
         }
     }
 

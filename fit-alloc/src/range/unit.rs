@@ -35,15 +35,10 @@ pub trait Sealed: Sized + Into<u64> + 'static {
     /// What a link to nowhere leads to.
     const NODE: &'static Node<Self>;
     const CHUNK: &'static Chunk<Self>;
-    /// One link for each octave of sizes from 64 up.
-    type Octaves: AsRef<[u32]> + AsMut<[u32]> + Clone + core::fmt::Debug;
-    const NO_OCTAVES: Self::Octaves;
-    /// One link for each of sixteen bins in each octave of sizes from 64 up.
-    type Bins: AsRef<[[u32; 16]]> + AsMut<[[u32; 16]]> + Clone + core::fmt::Debug;
-    const NO_BINS: Self::Bins;
+    /// One link for each of sixteen classes of each octave, see `policy::classes`.
+    type Heads: AsRef<[[u32; 16]]> + AsMut<[[u32; 16]]> + Clone + core::fmt::Debug;
+    const NO_HEADS: Self::Heads;
 
-    /// The number itself, if it is below 64.
-    fn small(self) -> Option<u32>;
     /// ⌊log2⌋; 0 for 0.
     fn log2(self) -> u32;
     /// Bit `place` as 0 or 1; 0 past the top.
@@ -70,15 +65,9 @@ macro_rules! unit {
             const BITS: u32 = <$unit>::BITS;
             const NODE: &'static Node<Self> = &Node::<Self>::NEW;
             const CHUNK: &'static Chunk<Self> = &Chunk::<Self>::NEW;
-            type Octaves = [u32; <$unit>::BITS as usize - 6];
-            const NO_OCTAVES: Self::Octaves = [super::NIL; <$unit>::BITS as usize - 6];
-            type Bins = [[u32; 16]; <$unit>::BITS as usize - 6];
-            const NO_BINS: Self::Bins = [[super::NIL; 16]; <$unit>::BITS as usize - 6];
+            type Heads = [[u32; 16]; <$unit>::BITS as usize - 3];
+            const NO_HEADS: Self::Heads = [[super::NIL; 16]; <$unit>::BITS as usize - 3];
 
-            #[inline]
-            fn small(self) -> Option<u32> {
-                u32::try_from(self).ok().filter(|size| *size < 64)
-            }
             #[inline]
             fn log2(self) -> u32 {
                 (self | 1).ilog2()

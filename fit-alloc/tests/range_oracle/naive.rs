@@ -68,9 +68,9 @@ pub(crate) struct Naive {
     pub(crate) table: usize,
 }
 
-/// The class of good fit: exact below 64, else the octave cut into sixteen.
+/// The class of good fit: exact below 16, else the octave cut into sixteen.
 fn good_class(length: u64) -> (u32, u64) {
-    if length < 64 {
+    if length < 16 {
         return (0, length);
     }
     let octave = 63 - length.leading_zeros();
@@ -163,19 +163,33 @@ impl Naive {
         Ok((start, length))
     }
 
+    /// The stamp of a hole that changes its length: under good and half fit, its class must change.
+    fn restamp(&mut self, hole: Piece, length: u64) -> u64 {
+        let stays = match self.rule {
+            Rule::Good => good_class(hole.length) == good_class(length),
+            Rule::Half => hole.length.ilog2() == length.ilog2(),
+            _ => false,
+        };
+        if stays {
+            return hole.stamp;
+        }
+        self.clock += 1;
+        self.clock
+    }
+
     fn cut(&mut self, hole: Piece, start: u64, length: u64) -> Result<(), RangeError> {
         let at = self.pieces.iter().position(|p| p.start == hole.start).unwrap();
         let mut new = Vec::new();
-        if start > hole.start {
-            self.clock += 1;
-            let length = start - hole.start;
-            new.push(Piece { start: hole.start, length, used: false, stamp: self.clock });
+        let (below, above) = (start - hole.start, hole.end() - start - length);
+        if below > 0 {
+            let stamp = self.restamp(hole, below);
+            new.push(Piece { start: hole.start, length: below, used: false, stamp });
         }
         new.push(Piece { start, length, used: true, stamp: 0 });
-        if start + length < hole.end() {
+        if above > 0 {
             self.clock += 1;
-            let start = start + length;
-            new.push(Piece { start, length: hole.end() - start, used: false, stamp: self.clock });
+            let stamp = if below > 0 { self.clock } else { self.restamp(hole, above) };
+            new.push(Piece { start: start + length, length: above, used: false, stamp });
         }
         if self.pieces.len() - 1 + new.len() > self.table {
             return Err(RangeError::TableFull);
@@ -189,23 +203,30 @@ impl Naive {
         self.clock += 1;
         self.pieces[at].used = false;
         self.pieces[at].stamp = self.clock;
-        if at + 1 < self.pieces.len() && !self.pieces[at + 1].used {
-            self.pieces[at].length += self.pieces.remove(at + 1).length;
+        // The hole below stays and grows; if there is none, the one above does.
+        let above = self.pieces.get(at + 1).copied().filter(|p| !p.used);
+        if let Some(above) = above {
+            self.pieces.remove(at + 1);
+            let whole = self.pieces[at].length + above.length;
+            self.pieces[at].stamp = self.restamp(above, whole);
+            self.pieces[at].length = whole;
         }
         if at > 0 && !self.pieces[at - 1].used {
+            let piece = self.pieces.remove(at);
             at -= 1;
-            self.pieces[at].length += self.pieces.remove(at + 1).length;
-            self.pieces[at].stamp = self.clock;
+            let (below, whole) = (self.pieces[at], self.pieces[at].length + piece.length);
+            self.pieces[at].stamp = self.restamp(below, whole);
+            self.pieces[at].length = whole;
         }
     }
 
     pub(crate) fn grow(&mut self, units: u64) -> Result<(), RangeError> {
         self.clock += 1;
         let (end, table, count) = (self.end, self.table, self.pieces.len());
-        match self.pieces.last_mut() {
+        match self.pieces.last().copied() {
             Some(top) if !top.used => {
-                top.length += units;
-                top.stamp = self.clock;
+                let stamp = self.restamp(top, top.length + units);
+                self.pieces[count - 1] = Piece { length: top.length + units, stamp, ..top };
             }
             _ if count + 1 > table => return Err(RangeError::TableFull),
             _ => self.pieces.push(Piece { start: end, length: units, used: false, stamp: self.clock }),
@@ -218,14 +239,14 @@ impl Naive {
         if units >= self.end {
             return Err(RangeError::Outside);
         }
-        let top = self.pieces.last_mut().unwrap();
+        let (count, top) = (self.pieces.len(), *self.pieces.last().unwrap());
         if top.used || top.length < units {
             return Err(RangeError::InUse);
         }
-        self.clock += 1;
-        top.length -= units;
-        top.stamp = self.clock;
-        if top.length == 0 {
+        if top.length > units {
+            let stamp = self.restamp(top, top.length - units);
+            self.pieces[count - 1] = Piece { length: top.length - units, stamp, ..top };
+        } else {
             self.pieces.pop();
         }
         self.end -= units;
