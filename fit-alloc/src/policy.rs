@@ -7,7 +7,7 @@
 //! | [`FirstFit`] | the lowest hole that fits | O(log holes) | – |
 //! | [`NextFit`] | the first that fits from where the last search ended | O(log holes) | – |
 //! | [`LastFit`] | the highest hole that fits, at its upper end | O(log holes) | – |
-//! | [`GoodFit`] | a hole at most 1/16 larger than needed, mostly | O(1) | the hole that came into its class last |
+//! | [`GoodFit`] | a hole in the lowest class that surely fits, 1/64 of an octave wide, mostly | O(1) | the hole that came into its class last |
 //! | [`HalfFit`] | a hole of the next power-of-two class | O(1) | the hole that came into its class last |
 //!
 //! "Smallest", "lowest" and so on hold exactly, as if every hole had been looked at. Lowest-address ties for best and
@@ -66,9 +66,8 @@ impl Bound {
         match self {
             Self::Constant => 16,
             Self::Word => 16 + 8 * bits as u64,
-            // A chunk is at least half full: the height is at most log16(holes) + 1; each level is visited at most
-            // three times in each change.
-            Self::Logarithm => 16 + 16 * ((holes | 1).ilog2() as u64 / 4 + 1),
+            // A chunk is at least half full: the height is at most log8(holes) + 1.
+            Self::Logarithm => 16 + 16 * ((holes | 1).ilog2() as u64 / 3 + 1),
         }
     }
 }
@@ -128,7 +127,7 @@ policy! {
     NextFit "next fit" Logarithm NextIndex;
     /// The highest hole that fits; the block is cut from its upper end. Exact, O(log holes).
     LastFit "last fit" Logarithm LastIndex;
-    /// Segregated lists, sixteen for each octave (two-level segregated fit: Masmano, Ripoll, Crespo and Real, "TLSF: a
+    /// Segregated lists, sixty-four for each octave (two-level segregated fit: Masmano, Ripoll, Crespo and Real, "TLSF: a
     /// new dynamic memory allocator for real-time systems", ECRTS 2004), preceded by one look at the list that the
     /// length itself belongs to. O(1); the complete search adds a walk of one list before it refuses.
     GoodFit "good fit" Constant GoodIndex;

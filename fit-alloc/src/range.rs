@@ -42,8 +42,10 @@ pub use storage::Vecs;
 pub use storage::{Slices, Storage};
 pub use unit::Unit;
 
-pub(crate) use node::{NIL, Tables, View};
+pub(crate) use node::{NIL, Tables, View, nowhere};
 
+use core::fmt;
+use core::num::NonZero;
 use core::ops::Range;
 
 use hectare_core::{Failures, FreeError};
@@ -92,10 +94,32 @@ pub struct RangeAllocator<P: Policy, U: Unit, S: Storage<U>> {
 
 /// Names a live block until it is freed. A handle from before is refused, also when its entry is in use again (up to
 /// 2^30 uses later).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Handle {
-    index: u32,
-    generation: u32,
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Handle(NonZero<u64>);
+
+impl Handle {
+    /// The index above, the generation below: odd, as the block is allocated.
+    #[inline]
+    pub(crate) fn new(index: u32, generation: u32) -> Self {
+        Self(NonZero::<u64>::MIN | (u64::from(index) << 32 | u64::from(generation)))
+    }
+
+    #[inline]
+    pub(crate) fn index(self) -> u32 {
+        (self.0.get() >> 32) as u32
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "two halves")]
+    fn generation(self) -> u32 {
+        self.0.get() as u32
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({}, use {})", self.index(), self.generation() / 2)
+    }
 }
 
 /// A range that was handed out.
@@ -185,7 +209,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
     #[inline]
     pub fn free(&mut self, handle: Handle) -> Result<Block<U>, RangeError> {
         let block = self.block(handle)?;
-        self.release(handle.index);
+        self.release(handle.index());
         Ok(block)
     }
 
@@ -200,7 +224,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
         if block.length != length {
             return Err(FreeError::WrongSize.into());
         }
-        self.release(handle.index);
+        self.release(handle.index());
         Ok(block)
     }
 
@@ -210,9 +234,9 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
     /// As [`free`](Self::free).
     #[inline]
     pub fn block(&self, handle: Handle) -> Result<Block<U>, RangeError> {
-        let node = self.storage.view().at(handle.index);
-        if node.is_hole() || node.generation() != handle.generation {
-            let known = handle.index < self.fresh;
+        let node = self.storage.view().at(handle.index());
+        if node.is_hole() || node.generation() != handle.generation() {
+            let known = handle.index() < self.fresh;
             return Err(if known { FreeError::NotAllocated } else { FreeError::Foreign }.into());
         }
         Ok(Block { handle, start: node.start, length: node.length })
@@ -232,7 +256,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
     /// As [`free`](Self::free).
     pub fn set_pinned(&mut self, handle: Handle, pinned: bool) -> Result<(), RangeError> {
         self.block(handle)?;
-        self.storage.tables().edit(handle.index, |node| node.set_pinned(pinned));
+        self.storage.tables().edit(handle.index(), |node| node.set_pinned(pinned));
         Ok(())
     }
 
@@ -242,7 +266,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
     /// As [`free`](Self::free).
     pub fn is_pinned(&self, handle: Handle) -> Result<bool, RangeError> {
         self.block(handle)?;
-        Ok(self.storage.view().at(handle.index).is_pinned())
+        Ok(self.storage.view().at(handle.index()).is_pinned())
     }
 
     /// Adds `units` free units above the space.
@@ -302,8 +326,8 @@ impl<U: Unit> Block<U> {
     }
 }
 
-impl<P: Policy, U: Unit, S: Storage<U>> core::fmt::Debug for RangeAllocator<P, U, S> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl<P: Policy, U: Unit, S: Storage<U>> fmt::Debug for RangeAllocator<P, U, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RangeAllocator")
             .field("policy", &P::NAME)
             .field("space", &(self.start..self.end))

@@ -1,4 +1,4 @@
-//! Sixteen classes of sizes for each octave, and which of them have holes.
+//! Sixty-four classes of sizes for each octave, and which of them have holes.
 #![forbid(unsafe_code)]
 
 use hectare_core::Violation;
@@ -6,13 +6,13 @@ use hectare_core::Violation;
 use super::step;
 use crate::range::{NIL, Unit};
 
-/// The class of a size: a row for each octave from 16 up (row 0: below 16), a column for each sixteenth of it.
+/// The class of a size: a row for each octave from 64 up (row 0: below 64), a column for each 64th of it.
 ///
 /// ```text
-///  size      0 … 15 | 16 … 31 | 32 33 … 62 63 | 64 … 127 | …       in binary   1 0110 1…01
-///  row       0      | 1       | 2             | 3        |                     │ └┬─┘ └─┬─┘
-///  column    0 … 15 | 0 … 15  | 0  0  … 15 15 | 0 … 15   |                   row  column shift: bits that
-///  per class 1      | 1       | 2             | 4        |                               may still differ
+///  size      0 … 63 | 64 … 127 | 128 129 … 254 255 | 256 … 511 | …       in binary   1 011010 1…01
+///  row       0      | 1        | 2                 | 3         |                     │ └─┬──┘ └─┬─┘
+///  column    0 … 63 | 0 … 63   | 0   0   … 63  63  | 0 … 63    |                   row column  shift: bits that
+///  per class 1      | 1        | 2                 | 4         |                               may still differ
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Class {
@@ -25,9 +25,9 @@ pub(super) struct Class {
 impl Class {
     #[inline]
     pub(super) fn of<U: Unit>(size: U) -> Self {
-        let top = size.log2().max(3);
-        let shift = top.max(4) - 4;
-        Self { row: top - 3, column: size.bits(shift, 4), shift }
+        let top = size.log2().max(5);
+        let shift = top.max(6) - 6;
+        Self { row: top - 5, column: size.bits(shift, 6), shift }
     }
 
     fn at(row: u32, column: u32) -> Self {
@@ -36,7 +36,7 @@ impl Class {
 
     /// A number for reports.
     pub(super) fn number(self) -> u64 {
-        u64::from(self.row) * 16 + u64::from(self.column)
+        u64::from(self.row) * 64 + u64::from(self.column)
     }
 }
 
@@ -46,7 +46,7 @@ impl Class {
 #[derive(Clone, Debug)]
 pub(super) struct Classes<U: Unit> {
     rows: u64,
-    columns: [u16; 64],
+    columns: [u64; 64],
     heads: U::Heads,
 }
 
@@ -58,25 +58,25 @@ impl<U: Unit> Default for Classes<U> {
 
 impl<U: Unit> Classes<U> {
     #[inline]
-    fn columns(&self, row: u32) -> u32 {
-        self.columns[(row & 63) as usize].into()
+    fn columns(&self, row: u32) -> u64 {
+        self.columns[(row & 63) as usize]
     }
 
     /// The link of a class.
     #[inline]
     pub(super) fn head(&self, class: Class) -> u32 {
         let row = self.heads.as_ref().get(class.row as usize);
-        row.map_or(NIL, |heads| heads[(class.column & 15) as usize])
+        row.map_or(NIL, |heads| heads[(class.column & 63) as usize])
     }
 
     #[inline]
     pub(super) fn set_head(&mut self, class: Class, head: u32) {
-        let (row, column) = (class.row & 63, class.column & 15);
+        let (row, column) = (class.row & 63, class.column & 63);
         if let Some(heads) = self.heads.as_mut().get_mut(row as usize) {
             heads[column as usize] = head;
         }
         let columns = &mut self.columns[row as usize];
-        *columns = (*columns & !(1 << column)) | (u16::from(head != NIL) << column);
+        *columns = (*columns & !(1 << column)) | (u64::from(head != NIL) << column);
         self.rows = (self.rows & !(1 << row)) | (u64::from(*columns != 0) << row);
     }
 
@@ -84,7 +84,7 @@ impl<U: Unit> Classes<U> {
     #[inline]
     pub(super) fn above(&self, class: Class) -> Option<Class> {
         step();
-        let columns = self.columns(class.row) & (u32::MAX - 1) << (class.column & 15);
+        let columns = self.columns(class.row) & (u64::MAX - 1) << (class.column & 63);
         if columns != 0 {
             return Some(Class::at(class.row, columns.trailing_zeros()));
         }
@@ -99,7 +99,7 @@ impl<U: Unit> Classes<U> {
     /// The highest class below this one that has a hole.
     pub(super) fn below(&self, class: Class) -> Option<Class> {
         step();
-        let columns = self.columns(class.row) & !(u32::MAX << (class.column & 15));
+        let columns = self.columns(class.row) & !(u64::MAX << (class.column & 63));
         if let Some(column) = columns.checked_ilog2() {
             return Some(Class::at(class.row, column));
         }

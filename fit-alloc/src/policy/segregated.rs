@@ -63,6 +63,7 @@ impl<U: Unit> Index<U> for GoodIndex<U> {
 
     #[inline]
     fn resize(&mut self, tables: &mut Tables<'_, U>, hole: u32, start: U, length: U) {
+        step();
         let stays = Class::of(tables.at(hole).length) == Class::of(length);
         if !stays {
             self.remove(tables, hole);
@@ -174,6 +175,7 @@ impl<U: Unit> Index<U> for HalfIndex<U> {
 
     #[inline]
     fn resize(&mut self, tables: &mut Tables<'_, U>, hole: u32, start: U, length: U) {
+        step();
         let stays = tables.at(hole).length.log2() == length.log2();
         if !stays {
             self.remove(tables, hole);

@@ -1,7 +1,7 @@
 //! All holes by exact size: a bitwise trie for each class of sizes.
 //!
 //! ```text
-//!  classes   0…010110 ─► links to tries: sixteen for each octave, so that most hold one size or none
+//!  classes   0…010110 ─► links to tries: sixty-four for each octave, so that most hold one size or none
 //!
 //!  trie of a class that leaves k bits open:
 //!                  (any size of the class)

@@ -172,7 +172,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
             generation = node.generation();
         });
         tables.enter(block);
-        Ok(Block { handle: Handle { index: block, generation }, start, length })
+        Ok(Block { handle: Handle::new(block, generation), start, length })
     }
 
     /// Makes a block a hole, or part of the holes beside it.
@@ -214,7 +214,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
         let index = view.lookup(start);
         let node = view.at(index);
         if index != NIL && !node.is_hole() {
-            return Ok(Handle { index, generation: node.generation() });
+            return Ok(Handle::new(index, node.generation()));
         }
         if start < self.start || start >= self.end {
             return Err(FreeError::Foreign.into());
@@ -227,7 +227,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
         match (node.is_hole(), node.start == start) {
             (true, _) => Err(FreeError::NotAllocated.into()),
             (false, false) => Err(FreeError::Misaligned.into()),
-            (false, true) => Ok(Handle { index, generation: node.generation() }),
+            (false, true) => Ok(Handle::new(index, node.generation())),
         }
     }
 

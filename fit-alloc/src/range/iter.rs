@@ -64,7 +64,7 @@ macro_rules! walk {
 walk! {
     /// The blocks of a space, by address.
     Blocks, Block<U>, false, |index, node| Block {
-        handle: Handle { index, generation: node.generation() },
+        handle: Handle::new(index, node.generation()),
         start: node.start,
         length: node.length,
     }

@@ -35,8 +35,8 @@ pub trait Sealed: Sized + Into<u64> + 'static {
     /// What a link to nowhere leads to.
     const NODE: &'static Node<Self>;
     const CHUNK: &'static Chunk<Self>;
-    /// One link for each of sixteen classes of each octave, see `policy::classes`.
-    type Heads: AsRef<[[u32; 16]]> + AsMut<[[u32; 16]]> + Clone + core::fmt::Debug;
+    /// One link for each of 64 classes of each octave, see `policy::classes`.
+    type Heads: AsRef<[[u32; 64]]> + AsMut<[[u32; 64]]> + Clone + core::fmt::Debug;
     const NO_HEADS: Self::Heads;
 
     /// ⌊log2⌋; 0 for 0.
@@ -65,8 +65,8 @@ macro_rules! unit {
             const BITS: u32 = <$unit>::BITS;
             const NODE: &'static Node<Self> = &Node::<Self>::NEW;
             const CHUNK: &'static Chunk<Self> = &Chunk::<Self>::NEW;
-            type Heads = [[u32; 16]; <$unit>::BITS as usize - 3];
-            const NO_HEADS: Self::Heads = [[super::NIL; 16]; <$unit>::BITS as usize - 3];
+            type Heads = [[u32; 64]; <$unit>::BITS as usize - 5];
+            const NO_HEADS: Self::Heads = [[super::NIL; 64]; <$unit>::BITS as usize - 5];
 
             #[inline]
             fn log2(self) -> u32 {

@@ -68,13 +68,13 @@ pub(crate) struct Naive {
     pub(crate) table: usize,
 }
 
-/// The class of good fit: exact below 16, else the octave cut into sixteen.
+/// The class of good fit: exact below 64, else the octave cut into sixty-four.
 fn good_class(length: u64) -> (u32, u64) {
-    if length < 16 {
+    if length < 64 {
         return (0, length);
     }
     let octave = 63 - length.leading_zeros();
-    (octave, length / (1 << (octave - 4)))
+    (octave, length / (1 << (octave - 6)))
 }
 
 impl Naive {
