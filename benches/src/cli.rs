@@ -13,6 +13,9 @@ use crate::heap::{self, ALLOCATORS, Allocator, Class, Plan, Progress, TraceResul
 use crate::kind::Kind;
 use crate::report::{self, Machine};
 use crate::traces::{SHIPPED, Source};
+use terminal::{paragraphs, terminal_width};
+
+mod terminal;
 
 /// All is well.
 const OK: u8 = 0;
@@ -234,40 +237,4 @@ fn print(text: &str) -> Result<(), String> {
 
 fn create(path: &Path) -> Result<BufWriter<File>, String> {
     File::create(path).map(BufWriter::new).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// The width of the terminal, or 120 columns.
-fn terminal_width() -> u16 {
-    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    columns.or_else(|| indicatif_width().filter(|_| io::stdout().is_terminal())).unwrap_or(120).max(80)
-}
-
-fn indicatif_width() -> Option<u16> {
-    // SAFETY: a window size is plain numbers; all zeros is one.
-    let mut size: libc::winsize = unsafe { core::mem::zeroed() };
-    // SAFETY: `size` is a valid place for the answer.
-    let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
-    (result == 0 && size.ws_col > 0).then_some(size.ws_col)
-}
-
-/// Sentences as wrapped paragraphs.
-fn paragraphs(sentences: &[String], width: u16) -> String {
-    let mut text = String::new();
-    for sentence in sentences {
-        let mut column = 0;
-        for word in sentence.split(' ') {
-            let length = word.chars().count();
-            if column > 0 && column + 1 + length > usize::from(width) {
-                text += "\n  ";
-                column = 2;
-            } else if column > 0 {
-                text.push(' ');
-                column += 1;
-            }
-            text += word;
-            column += length;
-        }
-        text.push('\n');
-    }
-    text
 }

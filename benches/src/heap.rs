@@ -2,9 +2,12 @@
 
 mod allocators;
 mod broken;
+mod checker;
 mod child;
 mod latency;
+mod map;
 mod nothing;
+mod pool;
 mod program;
 mod replay;
 mod resident;
@@ -13,6 +16,7 @@ mod run;
 mod shadow;
 mod smallest;
 mod survey;
+mod verdict;
 
 pub use allocators::{ALLOCATORS, Allocator, Class, select};
 
@@ -21,8 +25,10 @@ pub use latency::Latencies;
 pub use program::{Builder, Invalid, Op, OpKind, Program};
 pub use replay::{Pass, timed};
 
+pub use checker::Breach;
+pub use map::Map;
 pub use row::{JsonRow, Memory, Note, Quantiles, Row, Speed};
 pub use run::{Plan, Progress, TraceResult, measure};
 pub use shadow::{Holes, Overlap, Shadow};
 pub use smallest::{CAP, smallest_ratio};
-pub use survey::{Breach, Map, Sample, Survey, survey};
+pub use survey::{Sample, Survey, survey};

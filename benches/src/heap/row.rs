@@ -4,7 +4,8 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::allocators::Allocator;
-use super::survey::{Map, Sample};
+use super::map::Map;
+use super::survey::Sample;
 
 /// One row of a table. What was not measured, or has no meaning for this allocator, is absent.
 #[derive(Debug)]
