@@ -9,7 +9,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::clock::Scale;
-use crate::heap::{self, ALLOCATORS, Allocator, Class, Plan, Progress, TraceResult, measure};
+use crate::heap::{self, ALLOCATORS, Class, Plan, Progress, Threads, TraceResult, measure};
 use crate::kind::Kind;
 use crate::report::{self, Machine};
 use crate::traces::{SHIPPED, Source};
@@ -47,7 +47,7 @@ struct Arguments {
     #[arg(long, value_name = "NAME,NAME…", value_delimiter = ',')]
     allocators: Vec<String>,
 
-    /// Threads that replay: one, real (as recorded) or a number
+    /// Threads that replay: one; real, as recorded; or so many, each with the whole trace
     #[arg(long, default_value = "one", value_name = "one|real|N")]
     threads: String,
 
@@ -107,15 +107,7 @@ fn run(arguments: &Arguments) -> Result<u8, String> {
     if kind != Kind::Heap {
         return Err(format!("there are no allocators for '{kind}' yet; see: compare list"));
     }
-    if arguments.threads != "one" {
-        return Err(match arguments.threads.as_str() {
-            "real" => "replaying with the recorded threads is not supported yet; use --threads one".into(),
-            n if n.parse::<u16>().is_ok_and(|n| n > 0) => {
-                format!("replaying with {n} threads is not supported yet; use --threads one")
-            }
-            other => format!("--threads is one, real or a number above 0, not '{other}'"),
-        });
-    }
+    let threads = threads(&arguments.threads)?;
     let allocators = heap::select(&arguments.allocators).map_err(|name| {
         format!("no heap allocator is called '{name}'; there are: {}", names(kind).join(", "))
     })?;
@@ -124,7 +116,8 @@ fn run(arguments: &Arguments) -> Result<u8, String> {
     let default_html = arguments.kind.is_none().then(|| PathBuf::from("report.html"));
     let html = arguments.html.clone().or(default_html);
     let page = html.as_deref().map(create).transpose()?;
-    let results = replay(&sources, allocators, arguments)?;
+    let plan = Plan { allocators, rounds: usize::from(arguments.rounds), threads };
+    let results = replay(&sources, &plan, arguments.quiet)?;
     if let Some(mut file) = json {
         for (result, row) in
             results.iter().flat_map(|result| result.rows.iter().map(move |row| (result, row)))
@@ -143,7 +136,7 @@ fn run(arguments: &Arguments) -> Result<u8, String> {
         ))?;
     }
     if let (Some(mut file), Some(path)) = (page, html) {
-        let text = report::page(&results, &Machine::this(), usize::from(arguments.rounds));
+        let text = report::page(&results, &Machine::this(), &plan);
         file.write_all(text.as_bytes())
             .and_then(|()| file.flush())
             .map_err(|e| format!("{}: {e}", path.display()))?;
@@ -168,15 +161,20 @@ fn verdict(results: &[TraceResult]) -> u8 {
     status
 }
 
-fn replay(
-    sources: &[Source],
-    allocators: Vec<&'static Allocator>,
-    arguments: &Arguments,
-) -> Result<Vec<TraceResult>, String> {
-    let plan = Plan { allocators, rounds: usize::from(arguments.rounds) };
+/// What `--threads` says.
+fn threads(word: &str) -> Result<Threads, String> {
+    match (word, word.parse::<u8>()) {
+        ("one", _) | (_, Ok(1)) => Ok(Threads::One),
+        ("real", _) => Ok(Threads::Real),
+        (_, Ok(count)) if count > 0 => Ok(Threads::Many(usize::from(count))),
+        _ => Err(format!("--threads is one, real or a number from 1 to 255, not '{word}'")),
+    }
+}
+
+fn replay(sources: &[Source], plan: &Plan, quiet: bool) -> Result<Vec<TraceResult>, String> {
     let scale = Scale::calibrate();
     let bar = ProgressBar::new((plan.steps() * sources.len()) as u64);
-    if arguments.quiet || !io::stderr().is_terminal() {
+    if quiet || !io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
     if let Ok(style) =
@@ -186,7 +184,7 @@ fn replay(
     }
     let results = sources.iter().map(|source| {
         bar.set_prefix(source.argument().to_string_lossy().into_owned());
-        measure(source, &plan, &scale, &Bar(&bar))
+        measure(source, plan, &scale, &Bar(&bar))
     });
     let results = results.collect();
     bar.finish_and_clear();

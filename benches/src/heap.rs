@@ -16,6 +16,7 @@ mod run;
 mod shadow;
 mod smallest;
 mod survey;
+mod threads;
 mod verdict;
 
 pub use allocators::{ALLOCATORS, Allocator, Class, select};
@@ -32,3 +33,4 @@ pub use run::{Plan, Progress, TraceResult, measure};
 pub use shadow::{Holes, Overlap, Shadow};
 pub use smallest::{CAP, smallest_ratio};
 pub use survey::{Sample, Survey, survey};
+pub use threads::{Threads, threaded};

@@ -111,7 +111,10 @@ fn program(trace: &HeapTrace) -> Result<Program, (usize, Invalid)> {
             }
             HeapOp::Free { slot } => builder.free(slot),
             HeapOp::Reallocate { slot, size } => builder.reallocate(slot, size),
-            HeapOp::Thread { .. } => Ok(()),
+            HeapOp::Thread { thread } => {
+                builder.thread(thread);
+                Ok(())
+            }
         }
         .map_err(|invalid| (index, invalid))?;
     }

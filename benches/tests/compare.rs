@@ -117,6 +117,21 @@ fn the_table_and_the_advice_name_a_choice() {
 }
 
 #[test]
+fn threads_are_timed_and_leave_percentiles_out() {
+    let (trace, json) = (trace("threads"), file("threads", "a.json"));
+    for threads in ["real", "2"] {
+        let words =
+            ["heap", trace.to_str().unwrap(), "--rounds", "2", "--allocators", "talc,system,empty-loop"];
+        let output =
+            compare(&[&words[..], &["--threads", threads, "--json", json.to_str().unwrap()]].concat());
+        assert_eq!(status(&output), 0, "{}", stderr(&output));
+        let rows = json_lines(&json);
+        assert!(rows[..2].iter().all(|row| row["ns_per_op"].is_f64() && row["p50_ns"].is_null()), "{rows:?}");
+        assert!(rows[2]["ns_per_op"].is_null(), "an empty loop means nothing with threads");
+    }
+}
+
+#[test]
 fn a_fault_of_ours_is_status_1_a_peers_is_a_note() {
     let trace = trace("fault");
     let run = |name: &str, json: &Path| {
@@ -150,6 +165,7 @@ fn bad_arguments_are_status_2_and_say_what_is_right() {
         (&["frames"], "frames"),
         (&["heap", "--rounds", "0"], "--rounds"),
         (&["heap", "--threads", "many"], "real"),
+        (&["heap", "--threads", "0"], "real"),
         (&["heap", "--frobnicate"], "--frobnicate"),
         (&["heap", "--json", "/nowhere/x.json"], "/nowhere/x.json"),
         (&["heap", "/nowhere/x.htrc"], "/nowhere/x.htrc"),

@@ -4,7 +4,8 @@
 use hectare_benches::arena::Arena;
 use hectare_benches::clock::Scale;
 use hectare_benches::heap::{
-    ALLOCATORS, Allocator, Breach, Builder, CAP, Class, Latencies, Op, OpKind, Program, Survey, select,
+    ALLOCATORS, Allocator, Breach, Builder, CAP, Class, Latencies, Op, OpKind, Program, Survey, Threads,
+    select,
 };
 
 /// A program with every kind of operation: sizes from 1 byte to 300 KiB, alignments up to 4 KiB, growth, zeroed
@@ -179,4 +180,36 @@ fn an_operation_keeps_what_the_program_says() {
     let is_live_size = |op: &Op| op.size > 0 || op.kind == OpKind::Free;
     assert!(program.ops().iter().all(is_live_size));
     assert!(program.ops().iter().all(|op| (op.slot as usize) < program.slots()));
+}
+
+/// Two threads that hand objects to each other: allocated by one, freed by the other, in turns.
+fn handing_over() -> Program {
+    let mut builder = Builder::default();
+    for round in 0..2000_u32 {
+        builder.thread(round % 2);
+        builder.allocate(round % 50 + 50, 64, 0, round % 3 == 0).unwrap();
+        if round >= 49 {
+            let slot = (round - 49) % 50 + 50;
+            builder.reallocate(slot, 200).unwrap();
+            builder.thread((round + 1) % 2);
+            builder.free(slot).unwrap();
+        }
+    }
+    builder.finish("handing over")
+}
+
+#[test]
+fn threads_do_every_operation_once_in_each_objects_order() {
+    let program = handing_over();
+    assert_eq!(program.threads(), 2);
+    assert!(program.thread_of_each().any(|thread| thread == 1));
+    for allocator in sound().filter(|a| a.is_candidate()) {
+        for threads in [Threads::Real, Threads::Many(3), Threads::Many(1)] {
+            let bytes = program.arena_bytes(2) * threads.copies();
+            let mut arena = Arena::new(bytes).unwrap();
+            let pass = (allocator.threaded)(&program, &mut arena, bytes, threads).unwrap();
+            assert_eq!(pass.ops, program.ops().len() * threads.copies(), "{} {threads:?}", allocator.name);
+            assert_eq!((pass.failed, pass.ns > 0), (0, true), "{} {threads:?}", allocator.name);
+        }
+    }
 }

@@ -8,6 +8,7 @@ use super::replay::{Pass, timed};
 use super::resident::peak_resident;
 use super::smallest::smallest_ratio;
 use super::survey::{Survey, survey};
+use super::threads::{Threads, threaded};
 use crate::arena::Arena;
 use crate::peers;
 use crate::subject::Subject;
@@ -36,6 +37,8 @@ pub struct Allocator {
     pub class: Class,
     /// The timed pass.
     pub timed: fn(&Program, &mut Arena, usize, u64) -> Option<Pass>,
+    /// The timed pass with threads.
+    pub threaded: fn(&Program, &mut Arena, usize, Threads) -> Option<Pass>,
     /// One pass for the percentiles.
     pub latency: fn(&mut Latencies, &Program, &mut Arena, usize) -> bool,
     /// The checked pass.
@@ -67,6 +70,7 @@ const fn entry<S: Subject>(name: &'static str, class: Class) -> Allocator {
         name,
         class,
         timed: timed::<S>,
+        threaded: threaded::<S>,
         latency: Latencies::pass::<S>,
         survey: survey::<S>,
         smallest: smallest_ratio::<S>,

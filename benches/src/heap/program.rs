@@ -71,6 +71,8 @@ pub struct Program {
     slots: usize,
     peak_bytes: u64,
     peak_at: usize,
+    /// From which operation on which thread was at work.
+    switches: Vec<(usize, u32)>,
 }
 
 impl Program {
@@ -110,6 +112,24 @@ impl Program {
         self.peak_at
     }
 
+    /// The number of recorded threads, at least 1.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.switches.iter().map(|switch| switch.1 as usize + 1).max().unwrap_or(1)
+    }
+
+    /// The thread of each operation, in order; below [`threads`](Self::threads).
+    pub fn thread_of_each(&self) -> impl Iterator<Item = usize> {
+        let mut rest = self.switches.iter().peekable();
+        let mut thread = 0;
+        (0..self.ops.len()).map(move |index| {
+            while let Some(switch) = rest.next_if(|switch| switch.0 <= index) {
+                thread = switch.1 as usize;
+            }
+            thread
+        })
+    }
+
     /// An arena of so many `times` the peak and 16 MiB. The timed passes use twice the peak.
     #[must_use]
     pub fn arena_bytes(&self, times: usize) -> usize {
@@ -136,9 +156,15 @@ pub struct Builder {
     bytes: u64,
     peak_bytes: u64,
     peak_at: usize,
+    switches: Vec<(usize, u32)>,
 }
 
 impl Builder {
+    /// The operations that follow were made by this thread; before the first call, by thread 0.
+    pub fn thread(&mut self, thread: u32) {
+        self.switches.push((self.ops.len(), thread));
+    }
+
     /// Adds an allocation. Size 0 counts as 1, an alignment below 16 as 16, as C's `malloc` has it.
     ///
     /// # Errors
@@ -201,6 +227,7 @@ impl Builder {
             slots: self.live.len(),
             peak_bytes: self.peak_bytes,
             peak_at: self.peak_at,
+            switches: self.switches,
         }
     }
 

@@ -9,6 +9,7 @@ use super::pool::in_children;
 use super::program::Program;
 use super::row::{Quantiles, Row, Speed};
 use super::smallest::CAP;
+use super::threads::Threads;
 use crate::arena::Arena;
 use crate::clock::Scale;
 use crate::rounds::{interleave, median};
@@ -26,6 +27,8 @@ pub struct Plan {
     pub allocators: Vec<&'static Allocator>,
     /// Timed rounds.
     pub rounds: usize,
+    /// Who replays in them.
+    pub threads: Threads,
 }
 
 /// Who wants to know how far the work is.
@@ -72,11 +75,13 @@ pub fn measure(
     let program = source.heap()?;
     let mut rows: Vec<Row> = plan.allocators.iter().map(|a| Row::new(a, &program)).collect();
     let arenas = survey_all(source, &program, &mut rows, progress).map_err(|e| e.to_string())?;
-    let largest = arenas.iter().copied().max().unwrap_or(1);
+    let largest = arenas.iter().copied().max().unwrap_or(1) * plan.threads.copies();
     let mut arena = Arena::new(largest).map_err(|e| format!("no arena of {largest} bytes: {e}"))?;
     arena.touch(largest);
-    time_all(&program, &mut rows, plan.rounds, &mut arena, &arenas, progress);
-    latency_all(&program, &mut rows, &mut arena, &arenas, scale, progress);
+    time_all(&program, &mut rows, plan, &mut arena, &arenas, progress);
+    if plan.threads == Threads::One {
+        latency_all(&program, &mut rows, &mut arena, &arenas, scale, progress);
+    }
     drop(arena);
     squeeze_all(source, &mut rows, progress).map_err(|e| e.to_string())?;
     Ok(TraceResult {
@@ -117,7 +122,7 @@ fn survey_all(
 fn time_all(
     program: &Program,
     rows: &mut [Row],
-    rounds: usize,
+    plan: &Plan,
     arena: &mut Arena,
     arenas: &[usize],
     progress: &dyn Progress,
@@ -142,17 +147,26 @@ fn time_all(
             row.speed = Some(Speed { ns_per_op, rounds: vec![ns_per_op], slow: true });
         }
     }
-    let active: Vec<bool> =
-        rows.iter().zip(&first).map(|(row, ns)| row.speed.is_none() && ns.is_finite()).collect();
+    // Threads that all write to one place would measure that place: no empty loop with threads.
+    let takes_part = |row: &Row| row.allocator.class != Class::Baseline || plan.threads == Threads::One;
+    let active =
+        rows.iter().zip(&first).map(|(row, ns)| row.speed.is_none() && ns.is_finite() && takes_part(row));
+    let active: Vec<bool> = active.collect();
     let allocators: Vec<_> = rows.iter().map(|row| row.allocator).collect();
     let times = interleave(
         rows.len(),
-        rounds,
+        plan.rounds,
         |_| true,
         |_, who| {
             progress.step("timing");
-            let pass = active[who].then(|| (allocators[who].timed)(program, arena, arenas[who], u64::MAX));
-            pass.flatten().map(|pass| pass.ns_per_op())
+            if !active[who] {
+                return None;
+            }
+            let pass = match plan.threads {
+                Threads::One => (allocators[who].timed)(program, arena, arenas[who], u64::MAX),
+                many => (allocators[who].threaded)(program, arena, arenas[who] * many.copies(), many),
+            };
+            pass.map(|pass| pass.ns_per_op())
         },
     );
     for (row, times) in rows.iter_mut().zip(times) {

@@ -11,12 +11,12 @@ mod trace;
 
 pub use machine::Machine;
 
-use crate::heap::{Class, Row, TraceResult};
+use crate::heap::{Class, Plan, Row, TraceResult};
 use plot::Who;
 
 /// The page.
 #[must_use]
-pub fn page(results: &[TraceResult], machine: &Machine, rounds: usize) -> String {
+pub fn page(results: &[TraceResult], machine: &Machine, plan: &Plan) -> String {
     let mut html = String::from("<!doctype html><html lang=en><head><meta charset=utf-8>");
     html += "<meta name=viewport content=\"width=device-width,initial-scale=1\"><title>Which heap allocator?</title>";
     let _ = write!(html, "<style>{}</style></head><body>", include_str!("html/style.css"));
@@ -30,7 +30,7 @@ pub fn page(results: &[TraceResult], machine: &Machine, rounds: usize) -> String
     for result in results {
         html += &trace::section(result);
     }
-    html += &method::method(machine, rounds);
+    html += &method::method(machine, plan);
     let _ = write!(
         html,
         "</main><footer>Written by <code>compare</code> of Hectare on {}.</footer>",

@@ -3,16 +3,30 @@
 
 use super::escape;
 use super::machine::Machine;
+use crate::heap::{Plan, Threads};
 
-pub(super) fn method(machine: &Machine, rounds: usize) -> String {
+pub(super) fn method(machine: &Machine, plan: &Plan) -> String {
+    let rounds = plan.rounds;
+    let who = match plan.threads {
+        Threads::One => "One thread, thread CPU time".to_owned(),
+        Threads::Real => {
+            "A thread for each recorded one; the operations of one object keep their order; arena allocators \
+            behind one and the same spin lock; wall-clock time"
+                .to_owned()
+        }
+        Threads::Many(count) => format!(
+            "{count} threads, each with the whole program, arena allocators behind one and the same spin lock; wall-clock \
+            time over the operations of all threads"
+        ),
+    };
     let load =
         machine.load.as_ref().map(|load| format!(" The load average at the end was {}.", escape(load)));
     let items = [
         ("The traces", "Every call of malloc, calloc, realloc, aligned_alloc and free of a real run, in the order in \
             which the program made them. They are decoded beforehand; size 0 counts as 1 byte, alignments below 16 as 16.".to_owned()),
-        ("Time", format!("One thread, thread CPU time, the median of {rounds} rounds in which all allocators take turns, after a \
+        ("Time", format!("{who}, the median of {rounds} rounds in which all allocators take turns, after a \
             round that is not counted. The loop writes the first and the last byte of each block; what the loop itself costs is the \
-            row empty-loop, and it is not subtracted. Nobody pays for a lock: peers are called through their interface for one owner.")),
+            row empty-loop, and it is not subtracted. Without threads nobody pays for a lock: peers are called through their interface for one owner.")),
         ("Memory given", "Arena allocators get twice the peak and 16 MiB, touched beforehand, at the same addresses for all. \
             Those that do less may get more, which is then remarked. The system's malloc fetches its memory as it likes, and \
             pays for page faults in its time.".to_owned()),
@@ -30,7 +44,7 @@ pub(super) fn method(machine: &Machine, rounds: usize) -> String {
             (buddy systems, good_memory_allocator) show the whole arena here: their smallest heap tells more.".to_owned()),
         ("Fragmentation", "Seen from outside, alike for all: holes are what lies between live blocks below the highest extent so far, \
             from 64 bytes on (smaller ones are headers and roundings). What an allocator rounds up counts as hole, because from outside nobody can tell.".to_owned()),
-        ("What this does not say", "A trace fixes the order of calls: a faster allocator does not change it. One thread only. The \
+        ("What this does not say", "A trace fixes the order of calls: a faster allocator does not change it. The \
             program's own work between the calls is missing, so caches are kinder than in life. Differences below 5 % are noise; \
             between machines, ratios move more than that.".to_owned()),
         ("The machine", format!("{}, {} processors, {}.{}", escape(&machine.processor), machine.processors, escape(&machine.system), load.unwrap_or_default())),
