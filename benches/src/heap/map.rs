@@ -44,17 +44,49 @@ impl Picture {
         self.rows.push(shadow.density(self.start, self.column, self.columns));
     }
 
-    /// The part that begins with the lowest block that ever lived.
+    /// The part that begins where most of the live memory lies over time: usually at the lowest block, but some
+    /// allocators fill their arena from the top.
     pub(super) fn crop(&self) -> Map {
-        let lowest =
-            self.rows.iter().filter_map(|row| row.iter().position(|&cell| cell > 0)).min().unwrap_or(0);
-        let columns = self.wanted.min(self.columns - lowest.min(self.columns));
-        let cells = self.rows.iter().flat_map(|row| &row[lowest..lowest + columns]);
+        let first = self.densest(self.wanted * 5 / 12);
+        let columns = self.wanted.min(self.columns - first);
+        let cells = self.rows.iter().flat_map(|row| &row[first..first + columns]);
         Map {
             column_bytes: self.column as u64,
-            first: (lowest * self.column) as u64,
+            first: (first * self.column) as u64,
             columns,
             cells: cells.map(|cell| format!("{cell:02x}")).collect(),
         }
+    }
+
+    /// The first of `width` columns that hold most; of equals the lowest, but not below the first block.
+    fn densest(&self, width: usize) -> usize {
+        let mut sums = vec![0_u64; self.columns + 1];
+        for row in &self.rows {
+            row.iter().enumerate().for_each(|(column, &cell)| sums[column + 1] += u64::from(cell));
+        }
+        let lowest = sums.iter().skip(1).position(|&sum| sum > 0).unwrap_or(0);
+        (1..=self.columns).for_each(|column| sums[column] += sums[column - 1]);
+        let mass = |first: usize| sums[(first + width).min(self.columns)] - sums[first];
+        (lowest..self.columns).fold(lowest, |best, first| if mass(first) > mass(best) { first } else { best })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_map_begins_at_the_first_block_unless_more_lies_above() {
+        let mut picture = Picture::new(0, 100 << 10, 10 << 10);
+        assert_eq!((picture.column, picture.columns, picture.wanted), (1024, 100, 30));
+        let mut shadow = Shadow::default();
+        shadow.insert(5 << 10, 3 << 10).unwrap();
+        picture.add(&shadow);
+        assert_eq!((picture.crop().first, picture.crop().columns), (5 << 10, 30));
+        shadow.insert(90 << 10, 9 << 10).unwrap();
+        picture.add(&shadow);
+        let map = picture.crop();
+        assert_eq!((map.first >> 10, map.columns, map.cells.len()), (87, 13, 2 * 2 * 13));
+        assert!(map.cells.ends_with(&["000000", &"ff".repeat(9), "00"].concat()));
     }
 }

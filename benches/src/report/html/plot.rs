@@ -33,12 +33,12 @@ pub(super) struct Bar {
     pub(super) heading: Option<&'static str>,
 }
 
-/// Horizontal bars. Values above three times the median are cut short, so that the rest stays visible.
+/// Horizontal bars. Values above six times the median are cut short, so that the rest stays visible.
 pub(super) fn bars(bars: &[Bar]) -> String {
     let mut values: Vec<f64> = bars.iter().filter(|bar| !bar.cut).filter_map(|bar| bar.value).collect();
     values.sort_by(f64::total_cmp);
     let middle = values.get(values.len() / 2).copied().unwrap_or(1.0);
-    let top = values.last().copied().unwrap_or(1.0).min(middle * 3.0);
+    let top = values.last().copied().unwrap_or(1.0).min(middle * 6.0);
     let mut html = String::from("<div class=bars>");
     for bar in bars {
         if let Some(heading) = bar.heading {

@@ -199,8 +199,8 @@ fn maps(rows: &Rows<'_>, peak: u64) -> String {
         return html;
     }
     format!(
-        "<figure class=wide><h3>Heap maps</h3><figcaption>Time runs down, addresses run right from the lowest block to \
-        {} above it; the darker (at night: the brighter), the more of that place is live. Gaps that stay are \
+        "<figure class=wide><h3>Heap maps</h3><figcaption>Time runs down, addresses run right, {} of them from where most blocks lie; the \
+        darker (at night: the brighter), the more of that place is live. Gaps that stay are \
         fragmentation.</figcaption><div class=maps>{html}</div></figure>",
         bytes(span)
     )
