@@ -25,6 +25,7 @@ mod error;
 mod figures;
 mod iter;
 mod lookup;
+mod moves;
 mod node;
 mod request;
 mod source;
@@ -98,6 +99,8 @@ pub struct RangeAllocator<P: Policy, U: Unit, S: Storage<U>> {
 pub struct Handle(NonZero<u64>);
 
 impl Handle {
+    pub(crate) const NONE: Self = Self(NonZero::<u64>::MAX);
+
     /// The index above, the generation below: odd, as the block is allocated.
     #[inline]
     pub(crate) fn new(index: u32, generation: u32) -> Self {

@@ -277,7 +277,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
 
     /// Whether so many nodes can be taken, after growth if need be.
     #[inline]
-    fn has_nodes(&mut self, count: u32) -> bool {
+    pub(super) fn has_nodes(&mut self, count: u32) -> bool {
         let wanted = self.nodes as usize + count as usize;
         wanted <= self.storage.view().nodes.len() || self.storage.grow(wanted, P::Index::<U>::chunks)
     }
@@ -298,41 +298,51 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
 
     /// A new node above this one.
     #[inline]
-    fn node_above(&mut self, below: u32) -> u32 {
+    pub(super) fn node_above(&mut self, below: u32) -> u32 {
         let new = self.take_node();
-        let mut tables = self.storage.tables();
-        let above = tables.at(below).next;
-        tables.link_between(below, new, above);
-        if above == NIL {
-            self.highest = new;
-        }
+        let above = self.storage.view().at(below).next;
+        self.attach(below, new, above);
         new
     }
 
     /// A new node below this one.
     #[inline]
-    fn node_below(&mut self, above: u32) -> u32 {
+    pub(super) fn node_below(&mut self, above: u32) -> u32 {
         let new = self.take_node();
-        let mut tables = self.storage.tables();
-        let below = tables.at(above).prev;
-        tables.link_between(below, new, above);
-        if below == NIL {
-            self.lowest = new;
-        }
+        let below = self.storage.view().at(above).prev;
+        self.attach(below, new, above);
         new
     }
 
-    /// Takes a node out of the space.
+    /// Takes a node out of the space and gives it back.
     #[inline]
-    fn drop_node(&mut self, index: u32) {
+    pub(super) fn drop_node(&mut self, index: u32) {
+        self.detach(index);
         let spare = self.spare;
+        self.storage.tables().edit(index, |node| node.next = spare);
+        self.spare = index;
+        self.nodes -= 1;
+    }
+
+    /// Links a node into the order of addresses.
+    #[inline]
+    pub(super) fn attach(&mut self, below: u32, index: u32, above: u32) {
+        self.storage.tables().link_between(below, index, above);
+        if below == NIL {
+            self.lowest = index;
+        }
+        if above == NIL {
+            self.highest = index;
+        }
+    }
+
+    /// Takes a node out of the order of addresses.
+    #[inline]
+    pub(super) fn detach(&mut self, index: u32) {
         let mut tables = self.storage.tables();
         let node = tables.at(index);
         let (below, above) = (node.prev, node.next);
         tables.unlink(index);
-        tables.edit(index, |node| node.next = spare);
-        self.spare = index;
-        self.nodes -= 1;
         if below == NIL {
             self.lowest = above;
         }
@@ -343,7 +353,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
 
     /// Enters a node as a new hole.
     #[inline]
-    fn add_hole(&mut self, hole: u32, start: U, length: U) {
+    pub(super) fn add_hole(&mut self, hole: u32, start: U, length: U) {
         self.holes += 1;
         let mut tables = self.storage.tables();
         tables.edit(hole, |node| {
@@ -355,14 +365,14 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
 
     /// Takes a hole out of the index.
     #[inline]
-    fn drop_hole(&mut self, hole: u32) {
+    pub(super) fn drop_hole(&mut self, hole: u32) {
         self.holes -= 1;
         self.index.remove(&mut self.storage.tables(), hole);
     }
 
     /// Gives a hole another start and length.
     #[inline]
-    fn set_hole(&mut self, hole: u32, start: U, length: U) {
+    pub(super) fn set_hole(&mut self, hole: u32, start: U, length: U) {
         self.index.resize(&mut self.storage.tables(), hole, start, length);
     }
 }
