@@ -55,6 +55,11 @@ impl PartialEq for Ratio {
     }
 }
 
+impl Failures {
+    /// Nothing was refused yet.
+    pub const NONE: Self = Self { out_of_memory: 0, fragmented: 0 };
+}
+
 impl fmt::Display for Ratio {
     /// In per cent with one decimal place: `33.3 %`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,5 +3,14 @@
 #![doc = include_str!("../README.md")]
 
 pub mod compact_plan;
+#[cfg(test)]
+extern crate std;
+
+pub mod heap;
 pub mod policy;
 pub mod range;
+
+pub use heap::{
+    Bounded, BoundedHeap, Complete, FitHeap, GoodFit, Hardened, HardenedHeap, Heap, QuickLists, SmallHeap,
+    StrictHeap,
+};

@@ -12,8 +12,8 @@ use crate::range::{NIL, Request, Tables, Unit, View};
 ///
 /// `2 · peak · (1 + ⌈log2 longest⌉)`: Robson's bound for first fit ("Worst case fragmentation of first fit and best fit
 /// storage allocation strategies", The Computer Journal 20, 1977) on lengths rounded to powers of two, which at most
-/// doubles the peak. o1heap sizes half-fit heaps by the same formula. Tests search all small cases exhaustively for an
-/// order of requests that breaks it; it holds for plain requests only, as constrained ones are not rounded.
+/// doubles the peak. o1heap sizes half-fit heaps by the same formula. The bound is
+/// cited, not tested here; it holds for plain requests only, as constrained ones are not rounded.
 ///
 /// ```
 /// use hectare_fit::policy::half_fit_space;

@@ -1,0 +1,128 @@
+//! Which holes are where: one list for each class of sizes, and a bit for each list that is not empty.
+//!
+//! ```text
+//!  size in granules   1 2 3 … 31 │ 32–33  34–35 … 62–63 │ 64–67 … 124–127 │ …       (Standard)
+//!  bin                1 2 3 … 31 │  32     33   …   47  │  48   …   63    │ … 463
+//!                     exact      │  16 bins for each doubling
+//!
+//!  summary    101               bit w: occupied[w] is not 0
+//!  occupied   [0…0101] [0] [1…] bit b of word w: that bin holds a hole
+//! ```
+//! The class of a size is its leading bits, as in a floating-point number: computed without a branch.
+#![forbid(unsafe_code)]
+
+use super::shape::{Shape, Word};
+
+const BITS: usize = usize::BITS as usize;
+
+/// List heads by size class. Links are granule indices; 0 is none.
+///
+/// Invariants:
+/// * a bin's occupied bit is set iff its head is not 0;
+/// * a summary bit is set iff its word of `occupied` is not 0.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bins<S: Shape> {
+    summary: usize,
+    occupied: S::Occupied,
+    heads: S::Heads,
+}
+
+/// How far a size is shifted to leave its `LOG2_SUB + 1` leading bits.
+#[inline(always)]
+fn shift_of<S: Shape>(size: usize) -> u32 {
+    (size | (1 << S::LOG2_SUB)).ilog2() - S::LOG2_SUB
+}
+
+/// The bin that holds holes of `size` granules.
+#[inline(always)]
+pub(crate) fn bin_of<S: Shape>(size: usize) -> usize {
+    let shift = shift_of::<S>(size);
+    ((shift as usize) << S::LOG2_SUB) + (size >> shift)
+}
+
+/// The first bin whose every hole has at least `size` granules.
+#[inline(always)]
+pub(crate) fn bin_at_least<S: Shape>(size: usize) -> usize {
+    let shift = shift_of::<S>(size);
+    ((shift as usize) << S::LOG2_SUB) + ((size + ((1 << shift) - 1)) >> shift)
+}
+
+/// Sizes below this have a bin each, of the same number.
+pub(crate) const fn exact<S: Shape>() -> usize {
+    2 << S::LOG2_SUB
+}
+
+impl<S: Shape> Bins<S> {
+    pub(crate) const EMPTY: Self = Self { summary: 0, occupied: S::NONE_OCCUPIED, heads: S::NO_HEADS };
+
+    /// The first hole of a bin, or 0.
+    #[inline(always)]
+    pub(crate) fn head(&self, bin: usize) -> usize {
+        self.heads.as_ref()[bin & (S::BINS - 1)].to_index()
+    }
+
+    /// Where the head of a bin is stored, for the branch-free unlinking of the engine.
+    #[inline(always)]
+    pub(crate) fn head_mut(&mut self, bin: usize) -> &mut S::Word {
+        &mut self.heads.as_mut()[bin & (S::BINS - 1)]
+    }
+
+    /// Marks a bin as not empty.
+    #[inline(always)]
+    pub(crate) fn occupy(&mut self, bin: usize) {
+        self.summary |= 1 << (bin / BITS);
+        self.occupied.as_mut()[(bin / BITS) & (S::BINS / BITS - 1)] |= 1 << (bin % BITS);
+    }
+
+    /// Marks a bin as empty, if it is.
+    #[inline(always)]
+    pub(crate) fn vacate_if(&mut self, bin: usize, empty: bool) {
+        let word = &mut self.occupied.as_mut()[(bin / BITS) & (S::BINS / BITS - 1)];
+        *word &= !(usize::from(empty) << (bin % BITS));
+        self.summary &= !(usize::from(*word == 0) << (bin / BITS));
+    }
+
+    /// Whether no bin at or after `bin` holds a hole.
+    #[inline(always)]
+    pub(crate) fn none_from(&self, bin: usize) -> bool {
+        let word = bin / BITS;
+        let here = self.occupied.as_ref()[word & (S::BINS / BITS - 1)] >> (bin % BITS);
+        // Shifting in two steps: a word may be the last that the summary has bits for.
+        here | self.summary >> word >> 1 == 0
+    }
+
+    /// The first bin at or after `bin` that is not empty; `BINS` if there is none.
+    #[inline(always)]
+    pub(crate) fn next_occupied(&self, bin: usize) -> usize {
+        if bin >= S::BINS {
+            return S::BINS;
+        }
+        let word = bin / BITS;
+        let here = self.word(word) & (!0 << (bin % BITS));
+        if here != 0 {
+            return word * BITS + here.trailing_zeros() as usize;
+        }
+        let later = self.summary & ((!0 << word) << 1);
+        if later == 0 {
+            return S::BINS;
+        }
+        let word = later.trailing_zeros() as usize;
+        word * BITS + self.word(word).trailing_zeros() as usize
+    }
+
+    /// Whether the occupied bit of a bin, and the summary bit of its word, are as they must be.
+    pub(crate) fn is_consistent(&self, bin: usize) -> bool {
+        let word = self.word(bin / BITS);
+        let bit = word >> (bin % BITS) & 1 != 0;
+        let summary = self.summary >> (bin / BITS) & 1 != 0;
+        bit == (self.head(bin) != 0) && summary == (word != 0)
+    }
+
+    #[inline(always)]
+    fn word(&self, word: usize) -> usize {
+        self.occupied.as_ref()[word & (S::BINS / BITS - 1)]
+    }
+}
+
+#[cfg(test)]
+mod tests;

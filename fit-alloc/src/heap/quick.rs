@@ -1,0 +1,390 @@
+//! Quick lists: recently freed small blocks kept whole, for the next request of the same size.
+//!
+//! ```text
+//!  size in granules   1        2        3           …  64
+//!  list             ┌──────┐ ┌──────┐ ┌──────┐
+//!                   │ head │ │ head │ │ head │         newest first; blocks are linked through their first word
+//!                   │ room │ │ room │ │ room │         how many more it takes before its older half is given back
+//!                   └──┬───┘ └──────┘ └──┬───┘
+//!                      ▼                 ▼
+//!                   block ─► block     block           to the heap below they are allocated: not joined, not split
+//! ```
+//! Most blocks die young and their size is asked for again at once; joining and splitting them is work for nothing.
+#![expect(unsafe_code, reason = "links blocks through their memory")]
+
+use core::alloc::Layout;
+use core::ptr::{self, NonNull};
+
+use hectare_core::{
+    AllocError, ByteAllocator, CheckInvariants, FreeError, RegionError, RegionHeap, Violation,
+};
+
+use super::good_fit::GoodFit;
+use super::shape::{Complete, Shape, Standard};
+use super::walk::Run;
+
+/// Sizes up to this many granules have a list.
+const CLASSES: usize = 64;
+
+/// A list keeps at most this many blocks.
+const DEPTH: usize = 32;
+
+/// A list keeps at most the heap's capacity divided by this, so that all lists together keep at most a 64th.
+const SHARE: usize = 1024;
+
+/// How often the lists are emptied while the heap grows to its end.
+const GROWTH: usize = 64;
+
+/// One list. Invariant: `room` plus its length is `limit`.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    /// The newest block, with the provenance of its region; null if there is none.
+    head: *mut u8,
+    room: u16,
+    limit: u16,
+}
+
+/// A [`GoodFit`] heap behind quick lists: faster where blocks die young, a little less tight, no worst-case bound.
+///
+/// * A request is refused only after every list was emptied and the heap below searched completely.
+/// * It detects the bad frees that [`Complete`] does, and the second of two frees of one block in a row; a block freed
+///   twice with others of its size between is not detected. [`HardenedHeap`](super::HardenedHeap) detects all.
+#[derive(Debug)]
+pub struct QuickLists<S: Shape = Standard, const REGIONS: usize = 1> {
+    heap: GoodFit<S, REGIONS, Complete>,
+    lists: [List; CLASSES],
+    /// The free granules at the end of region 0 when the lists were last emptied for growth.
+    untouched: usize,
+}
+
+impl<S: Shape, const REGIONS: usize> QuickLists<S, REGIONS> {
+    /// A heap without memory. `const`, for a `static`.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            heap: GoodFit::new(),
+            lists: [List { head: ptr::null_mut(), room: 0, limit: 0 }; CLASSES],
+            untouched: 0,
+        }
+    }
+
+    /// Bytes in the quick lists, which the figures count as allocated.
+    #[must_use]
+    pub fn cached(&self) -> usize {
+        let blocks = |(class, list): (usize, &List)| (class + 1) * usize::from(list.limit - list.room);
+        self.lists.iter().enumerate().map(blocks).sum::<usize>() << S::LOG2_GRANULE
+    }
+
+    /// Gives every block in the lists back to the heap below. O(blocks in the lists), at most 2048.
+    pub fn flush(&mut self) {
+        for class in 0..CLASSES {
+            self.trim(class, 0);
+        }
+    }
+
+    /// As [`GoodFit::extend_region`].
+    ///
+    /// # Safety
+    /// As [`GoodFit::extend_region`].
+    ///
+    /// # Errors
+    /// As [`GoodFit::extend_region`].
+    pub unsafe fn extend_region(&mut self, memory: NonNull<[u8]>) -> Result<(), RegionError> {
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.heap.extend_region(memory) }?;
+        self.set_limits();
+        Ok(())
+    }
+
+    /// As [`GoodFit::truncate_region`], after [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// As [`GoodFit::truncate_region`].
+    pub fn truncate_region(&mut self, from: NonNull<u8>) -> Result<NonNull<[u8]>, RegionError> {
+        self.flush();
+        let memory = self.heap.truncate_region(from)?;
+        self.set_limits();
+        Ok(memory)
+    }
+
+    /// As [`GoodFit::remove_region`], after [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// As [`GoodFit::remove_region`].
+    pub fn remove_region(&mut self, inside: NonNull<u8>) -> Result<NonNull<[u8]>, RegionError> {
+        self.flush();
+        let memory = self.heap.remove_region(inside)?;
+        self.set_limits();
+        Ok(memory)
+    }
+
+    /// As [`GoodFit::runs`]; blocks in the lists are in used runs.
+    pub fn runs(&self) -> impl Iterator<Item = Run> {
+        self.heap.runs()
+    }
+
+    pub(crate) fn heap(&self) -> &GoodFit<S, REGIONS, Complete> {
+        &self.heap
+    }
+
+    /// Sets how many blocks each list keeps, after the capacity changed.
+    fn set_limits(&mut self) {
+        self.flush();
+        let capacity: usize = self.heap.used_engines().map(|engine| engine.capacity).sum();
+        let share = capacity / SHARE;
+        for (class, list) in self.lists.iter_mut().enumerate() {
+            list.limit = u16::try_from((share / (class + 1)).min(DEPTH)).unwrap_or(0);
+            list.room = list.limit;
+        }
+    }
+
+    /// Gives the oldest blocks of a list back until `keep` are left.
+    #[inline(never)]
+    fn trim(&mut self, class: usize, keep: u16) {
+        let Some(list) = self.lists.get_mut(class) else { return };
+        let length = list.limit - list.room;
+        if length <= keep {
+            return;
+        }
+        list.room = list.limit - keep;
+        let mut block = list.head;
+        if keep == 0 {
+            list.head = ptr::null_mut();
+        }
+        for nth in 1..=length {
+            // SAFETY: a listed block's first word is its link.
+            let next = unsafe { read_link(block) };
+            if nth == keep {
+                // SAFETY: the last block that stays: nothing comes after it.
+                unsafe { write_link(block, ptr::null_mut()) };
+            } else if nth > keep {
+                if let Ok((engine, index)) = self.heap.find_block(block.addr(), class + 1) {
+                    // SAFETY: a block of this size, which nobody uses.
+                    unsafe { engine.give(index, class + 1) };
+                }
+            }
+            block = next;
+        }
+    }
+
+    /// Takes a block from a list that has one.
+    #[inline(always)]
+    fn pop(&mut self, class: usize) -> Option<NonNull<u8>> {
+        let list = self.lists.get_mut(class)?;
+        let block = NonNull::new(list.head)?;
+        // SAFETY: a listed block's first word is its link.
+        list.head = unsafe { read_link(list.head) };
+        list.room += 1;
+        Some(block)
+    }
+
+    /// Puts a block into its list.
+    ///
+    /// # Safety
+    /// A block of `class + 1` granules, with its region's provenance, which nobody uses any more.
+    #[inline(always)]
+    unsafe fn push(&mut self, block: NonNull<u8>, class: usize) -> Result<(), FreeError> {
+        let Some(list) = self.lists.get_mut(class) else { return Err(FreeError::WrongSize) };
+        if list.head == block.as_ptr() {
+            return Err(FreeError::NotAllocated);
+        }
+        if list.room == 0 {
+            // SAFETY: the caller's promise is the one asked for.
+            return unsafe { self.push_to_full(block, class) };
+        }
+        // SAFETY: the first word of a block that nobody uses.
+        unsafe { write_link(block.as_ptr(), list.head) };
+        list.head = block.as_ptr();
+        list.room -= 1;
+        Ok(())
+    }
+
+    /// # Safety
+    /// As [`push`](Self::push).
+    #[cold]
+    #[inline(never)]
+    unsafe fn push_to_full(&mut self, block: NonNull<u8>, class: usize) -> Result<(), FreeError> {
+        let limit = self.lists.get(class).map_or(0, |list| list.limit);
+        if limit == 0 {
+            let (engine, index) = self.heap.find_block(block.addr().get(), class + 1)?;
+            // SAFETY: the caller vouches for the block.
+            unsafe { engine.give(index, class + 1) };
+            return Ok(());
+        }
+        self.trim(class, limit / 2);
+        // SAFETY: as above; the list has room now, since half its limit is less than it.
+        unsafe { self.push(block, class) }
+    }
+
+    /// Empties the lists each time that another [`GROWTH`]th of the heap is about to be touched for the first time: the
+    /// blocks in them may join to what is needed, and memory stays compact.
+    #[inline(always)]
+    fn flush_before_growth(&mut self) {
+        let Some(engine) = self.heap.engines.first() else { return };
+        let top = engine.top.size;
+        if top + engine.capacity / GROWTH < self.untouched {
+            self.untouched = top;
+            self.flush();
+        } else if top > self.untouched {
+            self.untouched = top;
+        }
+    }
+
+    /// What the lists do not have.
+    #[inline(never)]
+    fn allocate_below(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
+        self.flush_before_growth();
+        if let Some(block) = self.heap.allocate_bounded(layout) {
+            return Ok(block);
+        }
+        self.flush();
+        self.heap.allocate(layout)
+    }
+}
+
+// SAFETY: the lists point to blocks of the heap's own regions.
+unsafe impl<S: Shape, const REGIONS: usize> Send for QuickLists<S, REGIONS> {}
+
+impl<S: Shape, const REGIONS: usize> Default for QuickLists<S, REGIONS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The list of a size, if it has one.
+#[inline(always)]
+fn class_of<S: Shape>(size: usize) -> usize {
+    // Size 0 wraps to a class without a list; the heap below serves it.
+    size.wrapping_sub(1) >> S::LOG2_GRANULE
+}
+
+// SAFETY: a listed block is one that the heap below handed out, of the same granules and alignment, and that came back:
+// handing it out again keeps every promise of the heap below.
+unsafe impl<S: Shape, const REGIONS: usize> ByteAllocator for QuickLists<S, REGIONS> {
+    #[inline]
+    fn allocate(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
+        let class = class_of::<S>(layout.size());
+        if class < CLASSES && layout.align() <= S::GRANULE {
+            if let Some(block) = self.pop(class) {
+                return Ok(block);
+            }
+        }
+        self.allocate_below(layout)
+    }
+
+    #[inline]
+    unsafe fn deallocate(&mut self, block: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
+        let class = class_of::<S>(layout.size());
+        if class < CLASSES {
+            let (engine, index) = self.heap.find_granule(block.addr().get())?;
+            // SAFETY: a granule of the region. The block's own pointer may be good for less than the block.
+            let block = unsafe { engine.region.block(index) };
+            // SAFETY: the caller vouches for the block.
+            return unsafe { self.push(block, class) };
+        }
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.heap.deallocate(block, layout) }
+    }
+
+    #[inline]
+    unsafe fn resize_in_place(
+        &mut self,
+        block: NonNull<u8>,
+        layout: Layout,
+        new_size: usize,
+    ) -> Result<(), AllocError> {
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.heap.resize_in_place(block, layout, new_size) }
+    }
+
+    unsafe fn reallocate(
+        &mut self,
+        block: NonNull<u8>,
+        layout: Layout,
+        new_size: usize,
+    ) -> Result<NonNull<u8>, AllocError> {
+        // SAFETY: the caller's promise is the one asked for.
+        match unsafe { self.heap.resize_in_place(block, layout, new_size) } {
+            Ok(()) => return Ok(block),
+            Err(AllocError::NotInPlace) => {}
+            Err(error) => return Err(error),
+        }
+        let Ok(new_layout) = Layout::from_size_align(new_size, layout.align()) else {
+            return Err(AllocError::TooLarge);
+        };
+        let class = class_of::<S>(new_size);
+        let listed = if class < CLASSES && layout.align() <= S::GRANULE { self.pop(class) } else { None };
+        let Some(new) = listed.or_else(|| self.heap.allocate_bounded(new_layout)) else {
+            self.flush();
+            // SAFETY: the caller's promise is the one asked for.
+            return unsafe { self.heap.reallocate(block, layout, new_size) };
+        };
+        // SAFETY: (1) the new block has `new_size` bytes, more than the old one, which the caller vouches for; (2) live
+        // blocks do not overlap.
+        unsafe { new.copy_from_nonoverlapping(block, layout.size()) };
+        // SAFETY: the caller's promise; nothing uses the old block after the copy.
+        unsafe { self.deallocate(block, layout) }?;
+        Ok(new)
+    }
+}
+
+// SAFETY: only the heap below touches memory, and the first words of blocks that came back.
+unsafe impl<S: Shape, const REGIONS: usize> RegionHeap for QuickLists<S, REGIONS> {
+    const EMPTY: Self = Self::new();
+
+    unsafe fn add_region(&mut self, region: NonNull<[u8]>) -> Result<(), RegionError> {
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.heap.add_region(region) }?;
+        self.set_limits();
+        Ok(())
+    }
+}
+
+/// Those of the heap below; and each list has as many blocks as it counts, each allocated to the heap below. Violations
+/// name a list's size in granules.
+impl<S: Shape, const REGIONS: usize> CheckInvariants for QuickLists<S, REGIONS> {
+    fn check_invariants(&self) -> Result<(), Violation> {
+        self.heap.check_invariants()?;
+        for (class, list) in self.lists.iter().enumerate() {
+            let at = class as u64 + 1;
+            Violation::unless(list.room <= list.limit, "Q1: a list has no more room than its limit", at)?;
+            let mut block = list.head;
+            for _ in 0..list.limit - list.room {
+                let found = self.heap.used_engines().find_map(|engine| {
+                    let index = engine.region.index_of(block.addr())?;
+                    Some((engine, index))
+                });
+                let Some((engine, index)) = found else {
+                    return Err(Violation { rule: "Q2: a list has as many blocks as it counts", at });
+                };
+                // SAFETY: a granule of the region.
+                let free = unsafe { engine.region.bit(index) };
+                Violation::unless(!free, "Q3: a listed block is allocated to the heap below", at)?;
+                // SAFETY: the first word at a granule of the region.
+                block = unsafe { read_link(block) };
+            }
+            Violation::unless(block.is_null(), "Q2: a list has as many blocks as it counts", at)?;
+        }
+        Ok(())
+    }
+}
+
+/// The block after a listed one.
+///
+/// # Safety
+/// The block is in a list.
+#[inline(always)]
+unsafe fn read_link(block: *mut u8) -> *mut u8 {
+    // SAFETY: a block is aligned to the granule and has one at least, which holds a pointer; `write_link` wrote it.
+    unsafe { block.cast::<*mut u8>().read() }
+}
+
+/// Makes `next` the block after this one.
+///
+/// # Safety
+/// The block is the lists' own.
+#[inline(always)]
+unsafe fn write_link(block: *mut u8, next: *mut u8) {
+    // SAFETY: a block is aligned to the granule and has one at least, which holds a pointer.
+    unsafe { block.cast::<*mut u8>().write(next) };
+}
