@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "buddy")]
+pub use hectare_buddy as buddy;
 pub use hectare_core::*;
 #[cfg(feature = "fit")]
 pub use hectare_fit as fit;

@@ -36,3 +36,10 @@ fn fit_is_the_crate_of_that_name() {
     let (facade, own) = same(hectare::fit::range::Node::<u64>::NEW, hectare_fit::range::Node::<u64>::NEW);
     assert_eq!(size_of_val(&facade), size_of_val(&own));
 }
+
+#[cfg(feature = "buddy")]
+#[test]
+fn buddy_is_the_crate_of_that_name() {
+    let (facade, own) = same(hectare::buddy::Rows64, hectare_buddy::Rows64);
+    assert_eq!(format!("{facade:?}"), format!("{own:?}"));
+}

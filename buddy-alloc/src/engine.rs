@@ -1,0 +1,315 @@
+//! The engine of a single owner: rows of bits, and for each level an index of its rows.
+#![forbid(unsafe_code)]
+
+use hectare_core::{AllocError, Frame, FrameRun, FreeError, Order, RegionError};
+
+use crate::banks::Banks;
+use crate::geometry::{Geometry, Rows64, Word};
+use crate::layout::{Layout, Level, MAX_LEVELS, NONE};
+use crate::row::{bit, full};
+
+mod check;
+mod figures;
+mod free;
+mod index;
+mod request;
+mod take;
+
+/// A buddy system over page frames, for one owner (`&mut self`).
+///
+/// It deals in numbers only and never touches a frame. Blocks are 2^k frames at multiples of 2^k, counted from frame
+/// 0, whatever region it manages. Partial frees are legal: frames are given back by any run, whole blocks or parts.
+///
+/// ```text
+///  level 2   ··01                             1 bit = 4096 frames
+///              │└──────────────────────┐
+///  level 1   0011···01               1111···11        1 bit = 64 frames
+///              ││    └───────┐        the parent's bit is set: free as a whole, a block of order 12 or more
+///  level 0   0110···10     1111···11                  1 bit = 1 frame, set = free
+///            split row     its bit is set: free as a whole
+///
+///  orders 0 to 5 live on level 0, 6 to 11 on level 1, …: no free list, no split or merge loop
+///
+///  index     for each level and class c: the rows whose largest aligned run of set bits has length 2^c
+/// ```
+/// A row that is full says nothing by itself: its *parent's* bit tells whether it is free or allocated as a whole. So a
+/// large block changes one bit, and a row that fills up is merged by setting one.
+///
+/// A request is served from the row with the smallest class that fits, of those the one at the lowest address, and
+/// in it from the lowest run that breaks no larger one. Rows that serve single frames and huge pages are *hot*: kept
+/// out of the index, so that most calls change one word. A hot row is put back before a request is refused or a larger
+/// block is broken for it.
+///
+/// # Invariants
+/// * a set bit of a split row is a free frame or unit inside a bank, and no frame outside the banks is free
+/// * a unit's bit is set iff the row below it is full, not hot and free as a whole; a full row has only full rows below
+/// * the index has exactly the rows that are neither empty nor full nor hot, each under its class
+/// * a summary bit of the index is set iff its group has a row of that class
+/// * the count of free frames is that of the bits
+///
+/// # Complexity
+/// An order is allocated and freed in O(levels), at most 8 and for 64 GiB 5; freeing on level 1 looks at 2^(k−6) rows.
+/// Memory use is [`words_for`](crate::words_for) words: 0.140 bytes a frame for a gibibyte of 4 KiB frames.
+#[derive(Debug)]
+pub struct Engine<'m, G: Geometry = Rows64> {
+    pub(super) words: &'m mut [G::Word],
+    pub(super) layout: Layout,
+    /// What the layout covers.
+    pub(super) span: Option<FrameRun>,
+    pub(super) banks: Banks<'m>,
+    pub(super) free: u64,
+    pub(super) least_free: u64,
+    /// Refused requests: too little was free, no block was found.
+    pub(super) refused: (u64, u64),
+}
+
+impl<'m, G: Geometry> Engine<'m, G> {
+    /// An engine without frames. It refuses everything; `const`, so that a `static` can hold it until memory is known.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            words: &mut [],
+            layout: Layout::EMPTY,
+            banks: Banks::new(&mut []),
+            free: 0,
+            least_free: 0,
+            refused: (0, 0),
+            span: None,
+        }
+    }
+
+    /// An engine over these banks, all free. `words` need not be cleared; it needs
+    /// [`words_for`](crate::words_for)`(banks.span())` words. O(words).
+    ///
+    /// # Errors
+    /// [`RegionError::TooSmall`] iff there is no frame or `words` is too short, [`RegionError::TooLarge`] iff the span
+    /// from the first to the last frame is too long for this machine or geometry.
+    pub fn new(banks: Banks<'m>, words: &'m mut [G::Word]) -> Result<Self, RegionError> {
+        let span = banks.span().ok_or(RegionError::TooSmall)?;
+        Self::with_span(span, banks, words)
+    }
+
+    /// As [`new`](Self::new), with metadata for all of `span`, so that memory can come [online](Self::online) later.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); [`RegionError::BadRange`] iff a bank lies outside `span`.
+    pub fn with_span(
+        span: FrameRun,
+        banks: Banks<'m>,
+        words: &'m mut [G::Word],
+    ) -> Result<Self, RegionError> {
+        if banks.iter().any(|bank| !span.contains(bank)) {
+            return Err(RegionError::BadRange);
+        }
+        let layout = Layout::over::<G>(span).ok_or(RegionError::TooLarge)?;
+        let words = words.get_mut(..layout.words).ok_or(RegionError::TooSmall)?;
+        words.fill(G::Word::ZERO);
+        let mut engine =
+            Self { words, layout, banks, free: 0, least_free: 0, refused: (0, 0), span: Some(span) };
+        let mut number = 0;
+        while let Some(bank) = engine.banks.get(number) {
+            engine.give_run(engine.offset(bank.first()), bank.count());
+            number += 1;
+        }
+        engine.least_free = engine.free;
+        Ok(engine)
+    }
+
+    /// The frames it manages.
+    #[must_use]
+    pub fn banks(&self) -> &Banks<'m> {
+        &self.banks
+    }
+
+    /// How many frames are free. O(1).
+    #[must_use]
+    pub fn free_frames(&self) -> u64 {
+        self.free
+    }
+
+    /// How many frames it manages. O(1).
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.banks.frames()
+    }
+
+    /// Takes a block of 2^k frames at a multiple of 2^k. Their contents are unspecified. O(levels).
+    ///
+    /// # Errors
+    /// Fails iff no such block is free: [`AllocError::TooLarge`] if it exceeds all frames together,
+    /// [`AllocError::OutOfMemory`] if fewer frames are free, else [`AllocError::Fragmented`].
+    #[inline]
+    pub fn allocate_order(&mut self, order: Order) -> Result<Frame, AllocError> {
+        match self.take_order(u32::from(order.get())) {
+            Some(offset) => Ok(self.frame(offset)),
+            None => Err(self.refuse(order.frames())),
+        }
+    }
+
+    /// Gives back 2^k frames at a multiple of 2^k: a block, a part of one, or several that fill it. O(levels) and as
+    /// many rows as it has on level 0.
+    ///
+    /// # Errors
+    /// [`FreeError::Misaligned`] if the frame is no multiple of 2^k, [`FreeError::Foreign`] if a frame lies outside the
+    /// banks, [`FreeError::NotAllocated`] if one is free already. Nothing is changed then.
+    #[inline]
+    pub fn free_order(&mut self, frame: Frame, order: Order) -> Result<(), FreeError> {
+        if !frame.is_aligned(order) {
+            return Err(FreeError::Misaligned);
+        }
+        if !self.banks.manage(frame, order.frames()) {
+            return Err(FreeError::Foreign);
+        }
+        self.give_order(self.offset(frame), u32::from(order.get()))
+    }
+
+    /// Gives back any run of allocated frames: a whole one, a part, several side by side. O(blocks in the run × levels).
+    ///
+    /// # Errors
+    /// [`FreeError::Foreign`] if a frame lies outside the banks, [`FreeError::NotAllocated`] if one is free already.
+    /// Nothing is changed then.
+    pub fn free(&mut self, run: FrameRun) -> Result<(), FreeError> {
+        if !self.banks.manage(run.first(), run.count()) {
+            return Err(FreeError::Foreign);
+        }
+        let offset = self.offset(run.first());
+        if !self.is_run_allocated(offset, run.count()) {
+            return Err(FreeError::NotAllocated);
+        }
+        self.give_run(offset, run.count());
+        Ok(())
+    }
+
+    /// Why a request for so many frames cannot be served; it is counted.
+    #[cold]
+    pub(super) fn refuse(&mut self, frames: u64) -> AllocError {
+        if frames > self.free {
+            self.refused.0 += 1;
+            if frames > self.capacity() { AllocError::TooLarge } else { AllocError::OutOfMemory }
+        } else {
+            self.refused.1 += 1;
+            AllocError::Fragmented
+        }
+    }
+
+    /// A frame's distance from the origin. Meant for frames in a bank: others wrap.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the layout's distances fit usize")]
+    pub(super) fn offset(&self, frame: Frame) -> usize {
+        frame.number().wrapping_sub(self.layout.origin) as usize
+    }
+
+    /// The frame at a distance from the origin.
+    #[inline(always)]
+    pub(super) fn frame(&self, offset: usize) -> Frame {
+        Frame::new(self.layout.origin.wrapping_add(offset as u64))
+    }
+
+    #[inline(always)]
+    pub(super) fn level(&self, level: usize) -> &Level {
+        &self.layout.levels[level % MAX_LEVELS]
+    }
+
+    /// Where a row's word is.
+    #[inline(always)]
+    pub(super) fn slot(&self, level: usize, row: usize) -> usize {
+        row.wrapping_add(self.level(level).shift)
+    }
+
+    /// The word at a place; beyond the slice nothing is free.
+    #[inline(always)]
+    pub(super) fn word_at(&self, at: usize) -> G::Word {
+        self.words.get(at).copied().unwrap_or(G::Word::ZERO)
+    }
+
+    #[inline(always)]
+    pub(super) fn set_word_at(&mut self, at: usize, word: G::Word) {
+        if let Some(place) = self.words.get_mut(at) {
+            *place = word;
+        }
+    }
+
+    /// A row's word.
+    #[inline(always)]
+    pub(super) fn row(&self, level: usize, row: usize) -> G::Word {
+        self.word_at(self.slot(level, row))
+    }
+
+    /// Whether this row is the one kept at hand on its level.
+    #[inline(always)]
+    pub(super) fn is_hot(&self, level: usize, row: usize) -> bool {
+        self.level(level).hot == self.slot(level, row)
+    }
+
+    /// Whether a row is full and leaves it to its parent to say what that means.
+    #[inline(always)]
+    pub(super) fn is_whole(&self, level: usize, row: usize) -> bool {
+        self.row(level, row) == full::<G>() && !self.is_hot(level, row)
+    }
+
+    /// Whether a row that [is whole](Self::is_whole) is free. O(levels).
+    pub(super) fn is_free_as_a_whole(&self, level: usize, row: usize) -> bool {
+        let (mut level, mut row) = (level, row);
+        while level + 1 < self.layout.count {
+            let (parent, unit) = (row >> G::LOG2, bit::<G>(row));
+            if self.row(level + 1, parent) & unit == G::Word::ZERO {
+                return false;
+            }
+            if !self.is_whole(level + 1, parent) {
+                return true;
+            }
+            (level, row) = (level + 1, parent);
+        }
+        true
+    }
+
+    /// The row of a level in which a frame lies.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "shifted down, an offset still fits usize")]
+    pub(super) fn row_of(level: usize, offset: usize) -> usize {
+        // In 64 bits: on narrower machines the shift may exceed the width of usize.
+        (offset as u64 >> (G::LOG2 * (level as u32 + 1))) as usize
+    }
+
+    /// The unit of a level in which a frame lies.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "shifted down, an offset still fits usize")]
+    pub(super) fn unit_of(level: usize, offset: usize) -> usize {
+        (offset as u64 >> (G::LOG2 * level as u32)) as usize
+    }
+
+    /// The level and the class of an order.
+    #[inline(always)]
+    pub(super) fn place_of(order: u32) -> (usize, u32) {
+        ((order / G::LOG2) as usize, order % G::LOG2)
+    }
+
+    /// The row that is kept at hand on a level.
+    pub(super) fn hot_row(&self, level: usize) -> Option<usize> {
+        let here = self.level(level);
+        if here.hot == NONE { None } else { Some(here.hot.wrapping_sub(here.shift)) }
+    }
+
+    /// How many orders its levels have.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "at most 8 levels")]
+    pub(super) fn orders(&self) -> u32 {
+        self.layout.count as u32 * G::LOG2
+    }
+
+    /// The aligned blocks that fill a run, from first to last: offset and order.
+    pub(super) fn blocks(&self, offset: usize, count: u64) -> impl Iterator<Item = (usize, u32)> + use<G> {
+        let largest = self.orders().saturating_sub(1);
+        let (mut at, mut left) = (offset, count);
+        core::iter::from_fn(move || {
+            let order = left.checked_ilog2()?.min(at.trailing_zeros()).min(largest);
+            let block = (at, order);
+            at = at.wrapping_add(1 << order);
+            left -= 1 << order;
+            Some(block)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! Giving back: a bit is set, and a row that fills up is merged into its parent.
+#![forbid(unsafe_code)]
+
+use hectare_core::FreeError;
+
+use crate::engine::Engine;
+use crate::geometry::{Geometry, Word};
+use crate::layout::{MAX_LEVELS, NONE};
+use crate::row::{bit, bit_number, full, low};
+
+impl<G: Geometry> Engine<'_, G> {
+    /// Takes 2^order frames back, which lie in a bank; or changes nothing.
+    #[inline]
+    pub(super) fn give_order(&mut self, offset: usize, order: u32) -> Result<(), FreeError> {
+        if order >= self.orders() {
+            return Err(FreeError::Foreign);
+        }
+        if !self.is_block_allocated(offset, order) {
+            return Err(FreeError::NotAllocated);
+        }
+        self.give_block(offset, order);
+        Ok(())
+    }
+
+    /// Takes a run back whose frames all lie in a bank and are allocated.
+    pub(super) fn give_run(&mut self, offset: usize, count: u64) {
+        for (at, order) in self.blocks(offset, count) {
+            self.give_block(at, order);
+        }
+    }
+
+    /// Whether no frame of a run is free. O(blocks × rows of one).
+    pub(super) fn is_run_allocated(&self, offset: usize, count: u64) -> bool {
+        self.blocks(offset, count).all(|(at, order)| self.is_block_allocated(at, order))
+    }
+
+    /// Whether no frame of a block is free.
+    #[inline]
+    fn is_block_allocated(&self, offset: usize, order: u32) -> bool {
+        let (level, class) = Self::place_of(order);
+        let (row, unit) = (Self::row_of(level, offset), Self::unit_of(level, offset));
+        let word = self.row(level, row);
+        if word & (low::<G>(class) << bit_number::<G>(unit)) == G::Word::ZERO {
+            level == 0 || self.are_units_allocated(level, unit, 1 << class)
+        } else {
+            // The planted fault: whatever a full row stands for is taken for allocated.
+            let trusts = cfg!(hectare_plant = "buddy_whole_row");
+            self.is_whole(level, row) && (trusts || !self.is_free_as_a_whole(level, row))
+        }
+    }
+
+    /// Whether no frame of these units, whose bits are clear, is free.
+    fn are_units_allocated(&self, level: usize, first: usize, count: usize) -> bool {
+        (first..first + count).all(|row| {
+            let word = self.row(level - 1, row);
+            if word == G::Word::ZERO {
+                level == 1 || self.are_units_allocated(level - 1, row << G::LOG2, 1 << G::LOG2)
+            } else {
+                self.is_whole(level - 1, row)
+            }
+        })
+    }
+
+    /// Takes a block back that is allocated.
+    #[inline]
+    fn give_block(&mut self, offset: usize, order: u32) {
+        let (level, class) = Self::place_of(order);
+        let (row, unit) = (Self::row_of(level, offset), Self::unit_of(level, offset));
+        if self.is_whole(level, row) {
+            self.break_up(level, row);
+        }
+        if level > 0 {
+            self.fill_units(level, unit, 1 << class);
+        }
+        self.set(level, row, low::<G>(class) << bit_number::<G>(unit));
+        self.free += 1 << order;
+    }
+
+    /// A row that is allocated as a whole comes to speak for itself, with all its units allocated; so do its parents.
+    #[cold]
+    fn break_up(&mut self, level: usize, row: usize) {
+        let (mut level, mut row) = (level, row);
+        while level < self.layout.count && self.is_whole(level, row) {
+            self.set_word_at(self.slot(level, row), G::Word::ZERO);
+            (level, row) = (level + 1, row >> G::LOG2);
+        }
+    }
+
+    /// The rows of these units, each allocated as a whole or in parts, become full.
+    fn fill_units(&mut self, level: usize, first: usize, count: usize) {
+        for row in first..first + count {
+            if self.row(level - 1, row) == G::Word::ZERO {
+                if level > 1 {
+                    self.fill_units(level - 1, row << G::LOG2, 1 << G::LOG2);
+                }
+                if self.is_hot(level - 1, row) {
+                    self.layout.levels[(level - 1) % MAX_LEVELS].hot = NONE;
+                }
+                self.set_word_at(self.slot(level - 1, row), full::<G>());
+            }
+        }
+    }
+
+    /// Sets bits in a row that speaks for itself.
+    #[inline]
+    fn set(&mut self, level: usize, row: usize, mask: G::Word) {
+        let at = self.slot(level, row);
+        let before = self.word_at(at);
+        let word = before | mask;
+        if self.level(level).hot == at {
+            self.set_word_at(at, word);
+        } else if word == full::<G>() {
+            self.set_word_at(at, word);
+            if let Some(class) = Self::class(before) {
+                self.leave(level, row, class);
+            }
+            self.fill(level, row);
+        } else {
+            self.reindex(level, row, Self::class(before), word);
+        }
+    }
+
+    /// A row is full and free, and in no index: its parent gets it.
+    pub(super) fn fill(&mut self, level: usize, row: usize) {
+        // The planted fault: full rows are not merged.
+        if level + 1 < self.layout.count && !cfg!(hectare_plant = "buddy_no_merge") {
+            self.set(level + 1, row >> G::LOG2, bit::<G>(row));
+        }
+    }
+}

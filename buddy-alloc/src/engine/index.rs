@@ -1,0 +1,94 @@
+//! The index of rows by class: which row with a run of that class has the lowest address.
+#![forbid(unsafe_code)]
+
+use crate::engine::Engine;
+use crate::geometry::{Geometry, Word};
+use crate::layout::MAX_LEVELS;
+use crate::row::{Runs, bit, bit_number, full};
+
+impl<G: Geometry> Engine<'_, G> {
+    /// Row `row` of `level` enters the index. O(depth), mostly one word.
+    #[inline]
+    pub(super) fn enter(&mut self, level: usize, row: usize, class: u32) {
+        let here = &mut self.layout.levels[level % MAX_LEVELS];
+        let mut number = row.wrapping_sub(here.first);
+        for tier in here.tiers.iter().take(here.depth) {
+            let at = tier + (number >> G::LOG2) * G::LOG2 as usize + class as usize;
+            let Some(word) = self.words.get_mut(at) else { return };
+            let before = *word;
+            *word = before | bit::<G>(number);
+            if before != G::Word::ZERO {
+                return;
+            }
+            number >>= G::LOG2;
+        }
+        here.classes |= 1 << class;
+    }
+
+    /// Row `row` of `level` leaves the index. O(depth), mostly one word.
+    #[inline]
+    pub(super) fn leave(&mut self, level: usize, row: usize, class: u32) {
+        let here = &mut self.layout.levels[level % MAX_LEVELS];
+        let mut number = row.wrapping_sub(here.first);
+        for tier in here.tiers.iter().take(here.depth) {
+            let at = tier + (number >> G::LOG2) * G::LOG2 as usize + class as usize;
+            let Some(word) = self.words.get_mut(at) else { return };
+            *word = *word & !bit::<G>(number);
+            if *word != G::Word::ZERO {
+                return;
+            }
+            number >>= G::LOG2;
+        }
+        here.classes &= !(1 << class);
+    }
+
+    /// The lowest indexed row of a class that has one. O(depth).
+    #[inline]
+    pub(super) fn lowest(&self, level: usize, class: u32) -> usize {
+        let here = self.level(level);
+        let mut number = 0;
+        for tier in here.tiers.iter().take(here.depth).rev() {
+            let word = self.word_at(tier + number * G::LOG2 as usize + class as usize);
+            number = number << G::LOG2 | word.lowest() as usize;
+        }
+        number + here.first
+    }
+
+    /// The lowest indexed row of a class from row `from` on. O(depth).
+    pub(super) fn lowest_from(&self, level: usize, class: u32, from: usize) -> Option<usize> {
+        let here = self.level(level);
+        let mut number = from.saturating_sub(here.first);
+        let word = |tier: usize, group: usize| {
+            let at = here.tiers.get(tier).map(|at| at + group * G::LOG2 as usize + class as usize);
+            at.map_or(G::Word::ZERO, |at| self.word_at(at))
+        };
+        if here.classes >> class & 1 == 0 || number >= here.rows {
+            return None;
+        }
+        // Up, until a group has something at or after the number; then down again.
+        for tier in 0..here.depth {
+            let rest = word(tier, number >> G::LOG2) & (full::<G>() << bit_number::<G>(number));
+            if rest == G::Word::ZERO {
+                number = (number >> G::LOG2) + 1;
+                let groups = here.rows.div_ceil(1 << (G::LOG2 as usize * (tier + 1)));
+                if number >= groups {
+                    return None;
+                }
+                continue;
+            }
+            number = number >> G::LOG2 << G::LOG2 | rest.lowest() as usize;
+            for lower in (0..tier).rev() {
+                number = number << G::LOG2 | word(lower, number).lowest() as usize;
+            }
+            return Some(number + here.first);
+        }
+        None
+    }
+
+    /// The class by which a row is indexed; `None` for empty rows (nothing to find) and full ones (their parent has
+    /// them).
+    #[inline(always)]
+    pub(super) fn class(word: G::Word) -> Option<u32> {
+        if word == G::Word::ZERO || word == full::<G>() { None } else { Some(Runs::<G>::of(word).largest()) }
+    }
+}

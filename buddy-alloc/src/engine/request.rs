@@ -1,0 +1,221 @@
+//! Requests beyond an order: exact counts, places, limits, several at once, regions that come and go.
+#![forbid(unsafe_code)]
+
+use core::num::NonZero;
+
+use hectare_core::{AllocError, Frame, FrameRun, FreeError, Order, RegionError};
+
+use crate::engine::Engine;
+use crate::geometry::{Geometry, Word};
+use crate::request::Request;
+use crate::row::{Runs, bit_number, full};
+
+impl<G: Geometry> Engine<'_, G> {
+    /// Takes a run of exactly `request.count` frames.
+    ///
+    /// A block of the next order is searched first, O(levels × classes), and what it has too much is given back; if there
+    /// is none, all holes are looked at, O(rows).
+    ///
+    /// # Errors
+    /// Fails iff no such run is free: as [`allocate_order`](Self::allocate_order).
+    #[inline]
+    pub fn allocate(&mut self, request: Request) -> Result<FrameRun, AllocError> {
+        let count = request.count.get();
+        let holding = Order::holding(count).map(|order| order.max(request.align));
+        let least = self.least_free;
+        let found = match holding {
+            Some(order) if request.is_anywhere() => self.take_order(order.get().into()),
+            Some(order) => self.take_order_within(order.get().into(), &request),
+            None => None,
+        };
+        let offset = match (found, holding) {
+            (Some(offset), Some(order)) => {
+                if order.frames() > count {
+                    self.give_run(offset.wrapping_add(Self::distance(count)), order.frames() - count);
+                    self.least_free = least.min(self.free);
+                }
+                Some(offset)
+            }
+            _ => self.take_anywhere(&request),
+        };
+        let run = offset.and_then(|offset| FrameRun::new(self.frame(offset), count));
+        run.ok_or_else(|| self.refuse(count))
+    }
+
+    /// Takes exactly these frames: memory in use before the engine was there, or at a place that hardware demands.
+    /// O(blocks in the run × levels).
+    ///
+    /// # Errors
+    /// Fails iff one of them is not free: [`AllocError::BadBlock`] with [`FreeError::Foreign`] outside the banks, else
+    /// [`AllocError::Fragmented`].
+    pub fn allocate_at(&mut self, run: FrameRun) -> Result<(), AllocError> {
+        if !self.banks.manage(run.first(), run.count()) {
+            return Err(FreeError::Foreign.into());
+        }
+        if self.take_run(self.offset(run.first()), run.count()) {
+            Ok(())
+        } else {
+            Err(AllocError::Fragmented)
+        }
+    }
+
+    /// Takes a block for each place in `frames`, until there is none; how many. Where they lie is not related.
+    /// O(length × levels).
+    pub fn allocate_bulk(&mut self, order: Order, frames: &mut [Frame]) -> usize {
+        let mut taken = 0;
+        for place in frames {
+            let Some(offset) = self.take_order(order.get().into()) else { break };
+            *place = self.frame(offset);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Takes `count` frames in blocks as large as there are, at most of order `largest`, and passes each to `take`; how
+    /// many it took: fewer than `count` only if nothing is left.
+    pub fn allocate_scattered(&mut self, count: u64, largest: Order, mut take: impl FnMut(FrameRun)) -> u64 {
+        let (mut left, mut order) = (count, u32::from(largest.get()));
+        while let Some(fitting) = left.checked_ilog2() {
+            order = order.min(fitting);
+            match self.take_order(order) {
+                Some(offset) => {
+                    left -= 1 << order;
+                    if let Some(run) = FrameRun::new(self.frame(offset), 1 << order) {
+                        take(run);
+                    }
+                }
+                None if order == 0 => break,
+                None => order -= 1,
+            }
+        }
+        count - left
+    }
+
+    /// Makes an allocated run longer where it lies, by `more` frames behind it; the longer run.
+    ///
+    /// # Errors
+    /// [`AllocError::BadBlock`] iff the run is not allocated, [`AllocError::NotInPlace`] iff one of the frames behind it
+    /// is not free. Nothing is changed then.
+    pub fn grow(&mut self, run: FrameRun, more: NonZero<u64>) -> Result<FrameRun, AllocError> {
+        if !self.banks.manage(run.first(), run.count()) {
+            return Err(FreeError::Foreign.into());
+        }
+        if !self.is_run_allocated(self.offset(run.first()), run.count()) {
+            return Err(FreeError::NotAllocated.into());
+        }
+        let grown = run.count().checked_add(more.get()).and_then(|count| FrameRun::new(run.first(), count));
+        let grown = grown.ok_or(AllocError::NotInPlace)?;
+        if self.banks.manage(run.end(), more.get()) && self.take_run(self.offset(run.end()), more.get()) {
+            Ok(grown)
+        } else {
+            Err(AllocError::NotInPlace)
+        }
+    }
+
+    /// Adds frames, free, inside the span that the engine has metadata for. O(banks + rows of the run).
+    ///
+    /// # Errors
+    /// [`RegionError::BadRange`] iff they lie outside the span, [`RegionError::Overlap`] iff one is managed already,
+    /// [`RegionError::TableFull`] iff the table of banks is full. Nothing is changed then.
+    pub fn online(&mut self, run: FrameRun) -> Result<(), RegionError> {
+        if !self.span.is_some_and(|span| span.contains(run)) {
+            return Err(RegionError::BadRange);
+        }
+        if self.banks.iter().any(|bank| bank.overlaps(run)) {
+            return Err(RegionError::Overlap);
+        }
+        self.banks.add(run)?;
+        self.give_run(self.offset(run.first()), run.count());
+        self.least_free += run.count();
+        Ok(())
+    }
+
+    /// Removes frames, all of which are free: from now on they are foreign. O(banks + blocks × levels).
+    ///
+    /// # Errors
+    /// [`RegionError::Unknown`] iff one is not managed, [`RegionError::InUse`] iff one is allocated,
+    /// [`RegionError::TableFull`] iff the table has no place for the two parts of a bank. Nothing is changed then.
+    pub fn offline(&mut self, run: FrameRun) -> Result<(), RegionError> {
+        if !self.banks.manage(run.first(), run.count()) {
+            return Err(RegionError::Unknown);
+        }
+        self.put_all_back();
+        if !self.is_run_free(self.offset(run.first()), run.count()) {
+            return Err(RegionError::InUse);
+        }
+        self.banks.remove(run)?;
+        let least = self.least_free.saturating_sub(run.count());
+        self.take_run(self.offset(run.first()), run.count());
+        self.least_free = least;
+        Ok(())
+    }
+
+    /// A count of frames that a found block holds.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "no longer than a block of this engine")]
+    fn distance(count: u64) -> usize {
+        count as usize
+    }
+
+    /// Takes a block inside the request's window: the smallest class that has one, at its lowest address.
+    fn take_order_within(&mut self, order: u32, request: &Request) -> Option<usize> {
+        self.put_all_back();
+        let (wanted, least) = Self::place_of(order);
+        let (from, limit) = self.window(request)?;
+        for level in wanted..self.layout.count {
+            let (least, taken) = if level == wanted { (least, least) } else { (0, 0) };
+            let fits = |offset: &usize| offset.checked_add(1 << order).is_some_and(|end| end <= limit);
+            let found =
+                (least..G::LOG2).find_map(|class| self.find_within(level, class, taken, from).filter(fits));
+            if let Some(offset) = found {
+                self.take_block(offset, order);
+                self.count_taken(1 << order);
+                return Some(offset);
+            }
+        }
+        None
+    }
+
+    /// The lowest place from `from` on where a row indexed under `class` has a run of class `taken`.
+    fn find_within(&self, level: usize, class: u32, taken: u32, from: usize) -> Option<usize> {
+        let first = Self::unit_of(level, from.checked_add((1 << (G::LOG2 as usize * level)) - 1)?);
+        let mut row = first >> G::LOG2;
+        loop {
+            row = self.lowest_from(level, class, row)?;
+            let mut starts = Runs::<G>::of(self.row(level, row)).of_class(taken);
+            if row == first >> G::LOG2 {
+                starts = starts & (full::<G>() << bit_number::<G>(first));
+            }
+            if starts != G::Word::ZERO {
+                return Some((row << G::LOG2 | starts.lowest() as usize) << (G::LOG2 as usize * level));
+            }
+            row += 1;
+        }
+    }
+
+    /// Takes a run from the first hole that has room for it, whatever blocks it lies across. O(rows).
+    fn take_anywhere(&mut self, request: &Request) -> Option<usize> {
+        let count = request.count.get();
+        let natural = count == request.align.frames() && request.is_anywhere();
+        if natural || count > self.free {
+            return None;
+        }
+        let first = self.free_runs().find_map(|hole| {
+            let start = hole.first().max(request.from).number();
+            let end = hole.end().min(request.limit).number();
+            let mask = request.align.frames() - 1;
+            let start = start.checked_add(mask)? & !mask;
+            (start.checked_add(count)? <= end).then_some(start)
+        })?;
+        let offset = self.offset(Frame::new(first));
+        self.take_run(offset, count).then_some(offset)
+    }
+
+    /// The request's window as offsets; `None` if it is empty.
+    fn window(&self, request: &Request) -> Option<(usize, usize)> {
+        let from = request.from.number().saturating_sub(self.layout.origin);
+        let limit = request.limit.number().checked_sub(self.layout.origin)?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX >> 1);
+        Some((usize::try_from(from).ok()?, limit))
+    }
+}

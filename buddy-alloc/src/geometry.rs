@@ -1,0 +1,108 @@
+//! How wide a row is: 64 frames, 32, or 4 for exhaustive tests.
+#![forbid(unsafe_code)]
+
+use core::fmt::Debug;
+use core::ops::{BitAnd, BitOr, Not, Shl, Shr};
+
+/// An unsigned integer that holds one row.
+pub trait Word:
+    Copy
+    + Eq
+    + Debug
+    + BitAnd<Output = Self>
+    + BitOr<Output = Self>
+    + Not<Output = Self>
+    + Shl<u32, Output = Self>
+    + Shr<u32, Output = Self>
+    + private::Sealed
+{
+    /// No bit.
+    const ZERO: Self;
+    /// The lowest bit.
+    const ONE: Self;
+
+    /// The low bits of `pattern`.
+    fn truncate(pattern: u64) -> Self;
+    /// How many bits are set.
+    fn ones(self) -> u32;
+    /// The number of the lowest set bit; the width of the type if there is none.
+    fn lowest(self) -> u32;
+}
+
+/// A row's width and the integer that holds it. Closed: the three below are all there are.
+pub trait Geometry: Debug + private::Sealed {
+    /// The integer that holds a row.
+    type Word: Word;
+    /// log2 of the bits in a row. There are as many orders on a level.
+    const LOG2: u32;
+    /// The order besides 0 that is served from a row kept at hand.
+    const HUGE: u32;
+    /// Bits in a row.
+    const BITS: u32 = 1 << Self::LOG2;
+}
+
+/// Rows of 64 frames in `u64`: for 64-bit machines, and the default.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows64;
+
+/// Rows of 32 frames in `u32`: for 32-bit machines.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows32;
+
+/// Rows of 4 frames in the low bits of `u8`: 16 frames have three levels. For exhaustive tests; it wastes metadata.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows4;
+
+impl Geometry for Rows64 {
+    type Word = u64;
+    const LOG2: u32 = 6;
+    const HUGE: u32 = 9;
+}
+
+impl Geometry for Rows32 {
+    type Word = u32;
+    const LOG2: u32 = 5;
+    const HUGE: u32 = 9;
+}
+
+impl Geometry for Rows4 {
+    type Word = u8;
+    const LOG2: u32 = 2;
+    const HUGE: u32 = 2;
+}
+
+mod private {
+    pub trait Sealed {}
+    impl Sealed for super::Rows64 {}
+    impl Sealed for super::Rows32 {}
+    impl Sealed for super::Rows4 {}
+}
+
+macro_rules! word {
+    ($($integer:ty),*) => {$(
+        impl private::Sealed for $integer {}
+
+        impl Word for $integer {
+            const ZERO: Self = 0;
+            const ONE: Self = 1;
+
+            #[inline(always)]
+            #[allow(clippy::cast_possible_truncation, reason = "the low bits are wanted")]
+            #[allow(trivial_numeric_casts, reason = "u64 is one of the types")]
+            fn truncate(pattern: u64) -> Self {
+                pattern as Self
+            }
+
+            #[inline(always)]
+            fn ones(self) -> u32 {
+                self.count_ones()
+            }
+
+            #[inline(always)]
+            fn lowest(self) -> u32 {
+                self.trailing_zeros()
+            }
+        }
+    )*};
+}
+word!(u8, u32, u64);

@@ -1,0 +1,20 @@
+#![no_std]
+#![deny(unsafe_code)]
+#![doc = include_str!("../README.md")]
+
+pub mod banks;
+pub mod census;
+pub mod engine;
+pub mod geometry;
+mod layout;
+pub mod request;
+mod row;
+pub mod source;
+
+pub use banks::{Bank, Banks};
+pub use census::Census;
+pub use engine::Engine;
+pub use geometry::{Geometry, Rows4, Rows32, Rows64, Word};
+pub use layout::words_for;
+pub use request::Request;
+pub use source::Frames;

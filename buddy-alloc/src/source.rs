@@ -1,0 +1,62 @@
+//! The engine as a source of memory: from here on, someone writes to the frames.
+#![expect(unsafe_code, reason = "implements an unsafe trait")]
+
+use hectare_core::{AllocError, FrameRequest, FrameRun, FrameSource, FreeError, PageSize};
+
+use crate::engine::Engine;
+use crate::geometry::{Geometry, Rows64};
+
+/// An engine whose frames are memory of 2^`LOG2` bytes each, which belongs to it.
+///
+/// It takes parts of runs back. No safe method gives frames back: the engine itself is only read.
+#[derive(Debug)]
+pub struct Frames<'m, G: Geometry = Rows64, const LOG2: u8 = 12> {
+    engine: Engine<'m, G>,
+}
+
+impl<'m, G: Geometry, const LOG2: u8> Frames<'m, G, LOG2> {
+    /// Makes an engine's frames memory.
+    ///
+    /// # Safety
+    /// Every frame of the engine's banks that is free now is memory of 2^`LOG2` bytes that nothing else uses, as long as
+    /// this lives; the frames that are allocated now are given back by nobody but their owner.
+    #[must_use]
+    pub const unsafe fn new(engine: Engine<'m, G>) -> Self {
+        Self { engine }
+    }
+
+    /// The engine, to read its figures.
+    #[must_use]
+    pub const fn engine(&self) -> &Engine<'m, G> {
+        &self.engine
+    }
+
+    /// The engine.
+    ///
+    /// # Safety
+    /// No frame is given back or taken offline that someone uses; frames that come online are such as
+    /// [`new`](Self::new) demands; the engine is not replaced by another.
+    pub const unsafe fn engine_mut(&mut self) -> &mut Engine<'m, G> {
+        &mut self.engine
+    }
+}
+
+// SAFETY: (1) `new`'s caller promises that the banks are memory; (2) the engine hands out the count and the alignment
+// that it is asked for; (3) it takes bits that are set and clears them, and sets them only for frames given back; (4) the
+// engine is reached mutably only through `unsafe` methods; (5) it refuses frames outside its banks.
+unsafe impl<G: Geometry, const LOG2: u8> FrameSource for Frames<'_, G, LOG2> {
+    const FRAME_SIZE: PageSize = match PageSize::from_log2(LOG2) {
+        Some(size) => size,
+        None => panic!("a frame has less than 2^64 bytes"),
+    };
+
+    #[inline]
+    fn allocate_frames(&mut self, request: FrameRequest) -> Result<FrameRun, AllocError> {
+        self.engine.allocate(request.into())
+    }
+
+    #[inline]
+    unsafe fn free_frames(&mut self, run: FrameRun) -> Result<(), FreeError> {
+        self.engine.free(run)
+    }
+}

@@ -1,0 +1,7 @@
+//! The tests of the engine: examples, regressions, a stupid model, every state of a small one.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
+
+mod examples;
+mod shadow;
+mod support;
