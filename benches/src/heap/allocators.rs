@@ -10,6 +10,7 @@ use super::smallest::smallest_ratio;
 use super::survey::{Survey, survey};
 use super::threads::{Threads, threaded};
 use crate::arena::Arena;
+use crate::ours::Region;
 use crate::peers;
 use crate::subject::Subject;
 
@@ -81,6 +82,8 @@ const fn entry<S: Subject>(name: &'static str, class: Class) -> Allocator {
 
 /// All of them, in the order of the tables.
 pub static ALLOCATORS: &[Allocator] = &[
+    entry::<Region<hectare_fit::FitHeap>>("hectare-fit", Class::General),
+    entry::<Region<hectare_fit::StrictHeap>>("hectare-fit/strict", Class::General),
     entry::<peers::Talc>("talc", Class::General),
     entry::<peers::Rlsf>("rlsf", Class::General),
     entry::<peers::Dlmalloc>("dlmalloc", Class::General),
