@@ -10,6 +10,7 @@
 //! | [`heap`] | heap traces: timed, checked and squeezed |
 //! | [`report`] | tables, advice, JSON, HTML |
 //! | [`cli`] | the command line of `compare` |
+//! | [`figures`] | the claims, measured: the tool `figures` |
 #![allow(
     clippy::cast_possible_truncation,
     reason = "figures for people; sizes come from traces whose values are bounded when they are read"
@@ -19,6 +20,7 @@
 pub mod arena;
 pub mod cli;
 pub mod clock;
+pub mod figures;
 pub mod heap;
 pub mod kind;
 pub mod ours;

@@ -11,6 +11,14 @@ use crate::subject::{Subject, or_null};
 #[derive(Debug)]
 pub struct Region<A>(A);
 
+impl<A> Region<A> {
+    /// The heap.
+    #[must_use]
+    pub fn heap(&self) -> &A {
+        &self.0
+    }
+}
+
 // SAFETY: every request goes to the heap.
 unsafe impl<A: RegionHeap + Figures> Subject for Region<A> {
     unsafe fn build(arena: NonNull<[u8]>) -> Option<Box<Self>> {

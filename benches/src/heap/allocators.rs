@@ -1,5 +1,7 @@
 //! The allocators that heap traces are replayed with. Adding one is one line in [`ALLOCATORS`].
 
+use hectare_fit::{FitHeap, StrictHeap};
+
 use super::broken::Broken;
 use super::latency::Latencies;
 use super::nothing::Nothing;
@@ -82,8 +84,8 @@ const fn entry<S: Subject>(name: &'static str, class: Class) -> Allocator {
 
 /// All of them, in the order of the tables.
 pub static ALLOCATORS: &[Allocator] = &[
-    entry::<Region<hectare_fit::FitHeap>>("hectare-fit", Class::General),
-    entry::<Region<hectare_fit::StrictHeap>>("hectare-fit/strict", Class::General),
+    entry::<Region<FitHeap>>("hectare-fit", Class::General),
+    entry::<Region<StrictHeap>>("hectare-fit/strict", Class::General),
     entry::<peers::Talc>("talc", Class::General),
     entry::<peers::Rlsf>("rlsf", Class::General),
     entry::<peers::Dlmalloc>("dlmalloc", Class::General),
