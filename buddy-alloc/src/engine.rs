@@ -12,6 +12,7 @@ mod check;
 mod figures;
 mod free;
 mod index;
+mod recover;
 mod request;
 mod take;
 
@@ -98,14 +99,7 @@ impl<'m, G: Geometry> Engine<'m, G> {
         banks: Banks<'m>,
         words: &'m mut [G::Word],
     ) -> Result<Self, RegionError> {
-        if banks.iter().any(|bank| !span.contains(bank)) {
-            return Err(RegionError::BadRange);
-        }
-        let layout = Layout::over::<G>(span).ok_or(RegionError::TooLarge)?;
-        let words = words.get_mut(..layout.words).ok_or(RegionError::TooSmall)?;
-        words.fill(G::Word::ZERO);
-        let mut engine =
-            Self { words, layout, banks, free: 0, least_free: 0, refused: (0, 0), span: Some(span) };
+        let mut engine = Self::all_allocated(span, banks, words)?;
         let mut number = 0;
         while let Some(bank) = engine.banks.get(number) {
             engine.give_run(engine.offset(bank.first()), bank.count());
@@ -160,7 +154,11 @@ impl<'m, G: Geometry> Engine<'m, G> {
         if !self.banks.manage(frame, order.frames()) {
             return Err(FreeError::Foreign);
         }
-        self.give_order(self.offset(frame), u32::from(order.get()))
+        let offset = self.offset(frame);
+        if order == Order::ZERO && self.give_hot(offset) {
+            return Ok(());
+        }
+        self.give_order(offset, u32::from(order.get()))
     }
 
     /// Gives back any run of allocated frames: a whole one, a part, several side by side. O(blocks in the run × levels).
@@ -178,6 +176,21 @@ impl<'m, G: Geometry> Engine<'m, G> {
         }
         self.give_run(offset, run.count());
         Ok(())
+    }
+
+    /// An engine in whose banks nothing is free.
+    fn all_allocated(
+        span: FrameRun,
+        banks: Banks<'m>,
+        words: &'m mut [G::Word],
+    ) -> Result<Self, RegionError> {
+        if banks.iter().any(|bank| !span.contains(bank)) {
+            return Err(RegionError::BadRange);
+        }
+        let layout = Layout::over::<G>(span).ok_or(RegionError::TooLarge)?;
+        let words = words.get_mut(..layout.words).ok_or(RegionError::TooSmall)?;
+        words.fill(G::Word::ZERO);
+        Ok(Self { words, layout, banks, free: 0, least_free: 0, refused: (0, 0), span: Some(span) })
     }
 
     /// Why a request for so many frames cannot be served; it is counted.

@@ -10,6 +10,7 @@ mod layout;
 pub mod request;
 mod row;
 pub mod source;
+pub mod zones;
 
 pub use banks::{Bank, Banks};
 pub use census::Census;
@@ -18,3 +19,4 @@ pub use geometry::{Geometry, Rows4, Rows32, Rows64, Word};
 pub use layout::words_for;
 pub use request::Request;
 pub use source::Frames;
+pub use zones::{Urgency, Watermarks, Zone, Zones};

@@ -15,17 +15,47 @@ impl<G: Geometry> Engine<'_, G> {
         if order >= self.orders() {
             return Err(FreeError::Foreign);
         }
-        if !self.is_block_allocated(offset, order) {
+        let (level, class) = Self::place_of(order);
+        let (row, unit) = (Self::row_of(level, offset), Self::unit_of(level, offset));
+        let mask = low::<G>(class) << bit_number::<G>(unit);
+        if self.row(level, row) & mask == G::Word::ZERO {
+            if level > 0 && !self.are_units_whole(level, unit, 1 << class) {
+                if !self.are_units_allocated(level, unit, 1 << class) {
+                    return Err(FreeError::NotAllocated);
+                }
+                self.fill_units(level, unit, 1 << class);
+            }
+        } else if self.is_allocated_as_a_whole(level, row) {
+            self.break_up(level, row);
+        } else {
             return Err(FreeError::NotAllocated);
         }
-        self.give_block(offset, order);
+        self.set(level, row, mask);
+        self.free += 1 << order;
         Ok(())
+    }
+
+    /// Takes one frame back if it lies in the row at hand and is allocated; whether it did.
+    #[inline(always)]
+    pub(super) fn give_hot(&mut self, offset: usize) -> bool {
+        let here = self.level(0);
+        let at = (offset >> G::LOG2).wrapping_add(here.shift);
+        let hot = at == here.hot;
+        match self.words.get_mut(at) {
+            Some(word) if hot && *word & bit::<G>(offset) == G::Word::ZERO => {
+                *word = *word | bit::<G>(offset);
+                self.free += 1;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Takes a run back whose frames all lie in a bank and are allocated.
     pub(super) fn give_run(&mut self, offset: usize, count: u64) {
         for (at, order) in self.blocks(offset, count) {
-            self.give_block(at, order);
+            let given = self.give_order(at, order);
+            debug_assert!(given.is_ok(), "a run was given back that is not allocated");
         }
     }
 
@@ -43,10 +73,25 @@ impl<G: Geometry> Engine<'_, G> {
         if word & (low::<G>(class) << bit_number::<G>(unit)) == G::Word::ZERO {
             level == 0 || self.are_units_allocated(level, unit, 1 << class)
         } else {
-            // The planted fault: whatever a full row stands for is taken for allocated.
-            let trusts = cfg!(hectare_plant = "buddy_whole_row");
-            self.is_whole(level, row) && (trusts || !self.is_free_as_a_whole(level, row))
+            self.is_allocated_as_a_whole(level, row)
         }
+    }
+
+    /// Whether a row is full because it was allocated as a whole.
+    fn is_allocated_as_a_whole(&self, level: usize, row: usize) -> bool {
+        // The planted fault: whatever a full row stands for is taken for allocated.
+        let trusts = cfg!(hectare_plant = "buddy_whole_row");
+        self.is_whole(level, row) && (trusts || !self.is_free_as_a_whole(level, row))
+    }
+
+    /// Whether the rows of these units, whose bits are clear, are full: they were allocated as a whole.
+    #[inline]
+    fn are_units_whole(&self, level: usize, first: usize, count: usize) -> bool {
+        let below = self.level(level.wrapping_sub(1));
+        let start = first.wrapping_add(below.shift);
+        let rows = self.words.get(start..start.wrapping_add(count)).unwrap_or_default();
+        let all = rows.iter().fold(full::<G>(), |all, word| all & *word);
+        rows.len() == count && all == full::<G>() && below.hot.wrapping_sub(start) >= count
     }
 
     /// Whether no frame of these units, whose bits are clear, is free.
@@ -59,21 +104,6 @@ impl<G: Geometry> Engine<'_, G> {
                 self.is_whole(level - 1, row)
             }
         })
-    }
-
-    /// Takes a block back that is allocated.
-    #[inline]
-    fn give_block(&mut self, offset: usize, order: u32) {
-        let (level, class) = Self::place_of(order);
-        let (row, unit) = (Self::row_of(level, offset), Self::unit_of(level, offset));
-        if self.is_whole(level, row) {
-            self.break_up(level, row);
-        }
-        if level > 0 {
-            self.fill_units(level, unit, 1 << class);
-        }
-        self.set(level, row, low::<G>(class) << bit_number::<G>(unit));
-        self.free += 1 << order;
     }
 
     /// A row that is allocated as a whole comes to speak for itself, with all its units allocated; so do its parents.

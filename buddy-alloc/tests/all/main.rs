@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
 
 mod examples;
+mod peers;
 mod shadow;
 mod support;
+mod zones;

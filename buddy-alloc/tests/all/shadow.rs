@@ -206,11 +206,27 @@ fn compare<G: Geometry>(start: u64, length: u64, hole: (u64, u64), calls: &[Call
         step(&mut engine, &mut plain, span, call);
         plain.check(&engine);
     }
+    recovered_is_equal(&engine, &plain, span);
     for run in held(&plain, span) {
         give(&mut engine, &mut plain, run);
     }
     plain.check(&engine);
     assert_eq!(engine.usage().allocated, 0);
+}
+
+/// What is saved and recovered has the same frames free, and saves the same.
+fn recovered_is_equal<G: Geometry>(engine: &Engine<'_, G>, plain: &Plain, span: FrameRun) {
+    let mut bitmap = vec![G::Word::ZERO; engine.bitmap_words()];
+    engine.save(&mut bitmap).unwrap();
+    let mut table = [None; 20];
+    let mut banks = Banks::new(&mut table);
+    engine.banks().iter().for_each(|bank| banks.add(bank).unwrap());
+    let mut words = vec![G::Word::ONE; words_for::<G>(span).unwrap()];
+    let recovered = Engine::<G>::recover(span, banks, &mut words, &bitmap).unwrap();
+    plain.check(&recovered);
+    let mut again = vec![G::Word::ZERO; engine.bitmap_words()];
+    recovered.save(&mut again).unwrap();
+    assert_eq!(again, bitmap);
 }
 
 fn one_engine<G: Geometry>(engine: &Frames<'_, G>) -> Result<(), Violation> {
