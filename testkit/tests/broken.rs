@@ -208,6 +208,7 @@ fn heap_breach(fault: Fault) -> Option<Breach> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes long when interpreted, and it looks for no undefined behaviour")]
 fn each_fault_of_a_heap_is_caught() {
     assert_eq!(heap_breach(Fault::None), None);
     let (start, end, slot, at) = (0, 0, 0, 0);
@@ -342,6 +343,7 @@ fn frame_breach(fault: Fault) -> Option<Breach> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes long when interpreted, and it looks for no undefined behaviour")]
 fn each_fault_of_a_frame_source_is_caught() {
     assert_eq!(frame_breach(Fault::None), None);
     let (start, end, slot) = (0, 0, 0);
@@ -399,6 +401,7 @@ fn range_breach(fault: Fault) -> Option<Breach> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes long when interpreted, and it looks for no undefined behaviour")]
 fn each_fault_of_a_range_source_is_caught() {
     assert_eq!(range_breach(Fault::None), None);
     let (start, end, slot) = (0, 0, 0);

@@ -24,7 +24,8 @@ use super::shape::{Complete, Mode, Shape, Standard};
 /// | `resize_in_place` | as `deallocate` | no room after the block |
 /// | `reallocate` | as the above and a copy | as `allocate` |
 ///
-/// The constant: an allocation visits at most seven holes of a region, a free three.
+/// The constant: an allocation visits at most seven holes of a region, and as many again before it
+/// refuses; a free three.
 ///
 /// Invariants: those of the engines, checked by [`CheckInvariants`](hectare_core::CheckInvariants).
 #[derive(Debug)]
@@ -96,10 +97,9 @@ impl<S: Shape, const REGIONS: usize, M: Mode> GoodFit<S, REGIONS, M> {
     #[cold]
     #[inline(never)]
     fn search_or_refuse(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
-        if M::COMPLETE {
-            if let Some(block) = self.allocate_from_any(layout, true) {
-                return Ok(block);
-            }
+        // Even a bounded heap tries once more, with the recent block among the holes.
+        if let Some(block) = self.allocate_from_any(layout, M::COMPLETE) {
+            return Ok(block);
         }
         let size = granules::<S>(layout.size());
         let engines = || self.engines.iter().take(self.count);
