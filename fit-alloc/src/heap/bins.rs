@@ -5,7 +5,7 @@
 //!  bin                1 2 3 … 31 │  32     33   …   47  │  48   …   63    │ … 463
 //!                     exact      │  16 bins for each doubling
 //!
-//!  summary    101               bit w: occupied[w] is not 0
+//!  summary    101               bit w: occupied[w] is not 0, or was not
 //!  occupied   [0…0101] [0] [1…] bit b of word w: that bin holds a hole
 //! ```
 //! The class of a size is its leading bits, as in a floating-point number: computed without a branch.
@@ -19,7 +19,8 @@ const BITS: usize = usize::BITS as usize;
 ///
 /// Invariants:
 /// * a bin's occupied bit is set iff its head is not 0;
-/// * a summary bit is set iff its word of `occupied` is not 0.
+/// * a summary bit is set if its word of `occupied` is not 0, and stays set until a search finds the word to be 0: so
+///   that taking a hole out of a list has one word less to keep.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bins<S: Shape> {
     summary: usize,
@@ -79,21 +80,20 @@ impl<S: Shape> Bins<S> {
     pub(crate) fn vacate_if(&mut self, bin: usize, empty: bool) {
         let word = &mut self.occupied.as_mut()[(bin / BITS) & (S::BINS / BITS - 1)];
         *word &= !(usize::from(empty) << (bin % BITS));
-        self.summary &= !(usize::from(*word == 0) << (bin / BITS));
     }
 
-    /// Whether no bin at or after `bin` holds a hole.
+    /// Whether no bin at or after `bin` holds a hole. May say no when [`next_occupied`](Self::next_occupied) finds none.
     #[inline(always)]
     pub(crate) fn none_from(&self, bin: usize) -> bool {
         let word = bin / BITS;
-        let here = self.occupied.as_ref()[word & (S::BINS / BITS - 1)] >> (bin % BITS);
+        let here = self.word(word) >> (bin % BITS);
         // Shifting in two steps: a word may be the last that the summary has bits for.
         here | self.summary >> word >> 1 == 0
     }
 
-    /// The first bin at or after `bin` that is not empty; `BINS` if there is none.
+    /// The first bin at or after `bin` that is not empty; `BINS` if there is none. At most one step a word.
     #[inline(always)]
-    pub(crate) fn next_occupied(&self, bin: usize) -> usize {
+    pub(crate) fn next_occupied(&mut self, bin: usize) -> usize {
         if bin >= S::BINS {
             return S::BINS;
         }
@@ -102,20 +102,25 @@ impl<S: Shape> Bins<S> {
         if here != 0 {
             return word * BITS + here.trailing_zeros() as usize;
         }
-        let later = self.summary & ((!0 << word) << 1);
-        if later == 0 {
-            return S::BINS;
+        let mut later = self.summary & ((!0 << word) << 1);
+        while later != 0 {
+            let word = later.trailing_zeros() as usize;
+            let bits = self.word(word);
+            if bits != 0 {
+                return word * BITS + bits.trailing_zeros() as usize;
+            }
+            self.summary &= !(1 << word);
+            later &= later - 1;
         }
-        let word = later.trailing_zeros() as usize;
-        word * BITS + self.word(word).trailing_zeros() as usize
+        S::BINS
     }
 
-    /// Whether the occupied bit of a bin, and the summary bit of its word, are as they must be.
+    /// Whether the bits of a bin are as the invariants say.
     pub(crate) fn is_consistent(&self, bin: usize) -> bool {
         let word = self.word(bin / BITS);
         let bit = word >> (bin % BITS) & 1 != 0;
         let summary = self.summary >> (bin / BITS) & 1 != 0;
-        bit == (self.head(bin) != 0) && summary == (word != 0)
+        bit == (self.head(bin) != 0) && (summary || word == 0)
     }
 
     #[inline(always)]

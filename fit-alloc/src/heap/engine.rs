@@ -156,7 +156,7 @@ impl<S: Shape> Engine<S> {
 
     /// A listed hole of at least `size` granules that heads its bin: of the floor bin, or of the next occupied one.
     #[inline(always)]
-    fn find_listed(&self, size: usize) -> (usize, Hole) {
+    fn find_listed(&mut self, size: usize) -> (usize, Hole) {
         let (floor, certain) = (bin_of::<S>(size), bin_at_least::<S>(size));
         if floor != certain {
             let start = self.bins.head(floor);

@@ -45,5 +45,6 @@ fn occupied_bins_are_found_in_order() {
     *bins.head_mut(511) = 0;
     assert!(!bins.is_consistent(511));
     bins.vacate_if(511, true);
+    assert_eq!(bins.next_occupied(201), 512);
     assert!(bins.none_from(201) && !bins.none_from(200) && bins.is_consistent(511));
 }
