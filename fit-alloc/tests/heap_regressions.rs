@@ -10,7 +10,7 @@
 //! | talc 5.0.4, rlsf 0.2.3 | a block of 16 bytes costs 32 | `a_block_costs_its_size_in_granules` |
 //! | mattconte/tlsf 3.1 | a reallocated block loses its alignment | `a_reallocated_block_keeps_its_alignment` |
 //! | embedded-alloc 0.7.0 | a second initialisation panics | `a_second_initialisation_is_refused` |
-//! | several | a bad region is undefined behaviour | `bad_regions_are_refused` |
+//! | several | a bad region is undefined behaviour | `bad_regions_are_refused`, `a_region_at_null_is_refused` |
 //! | `linked_list_allocator` 0.10.6, embedded-alloc 0.7.0 | one region only, which cannot shrink | `a_region_is_extended_truncated_and_removed` |
 //! | this crate, before its release | a bounded heap did not look at the block freed last when a smaller one was asked for | `a_rest_of_one_granule_is_no_reason_to_refuse` |
 //! | talc 5.0.3 | a source of memory is asked without end | `a_source_adds_a_region_and_is_asked_at_most_twice` |
@@ -267,6 +267,11 @@ fn a_second_initialisation_is_refused() {
     // SAFETY: a live block.
     unsafe { heap.free_block(block, layout(100, 8)) }.unwrap();
     assert_eq!(heap.free(), free);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "turns an address into a pointer, which strict provenance refuses")]
+fn a_region_at_null_is_refused() {
     let null: Heap = Heap::empty();
     // SAFETY: refused before anything is touched.
     assert_eq!(unsafe { null.init(0, 4096) }, Err(RegionError::BadRange));
