@@ -265,7 +265,7 @@ impl<S: Shape> Engine<S> {
             // SAFETY: an inner bit of the joined hole.
             unsafe { self.region.clear(end) };
         }
-        if hole_before {
+        if hole_before && !cfg!(hectare_plant = "heap_no_join_before") {
             // SAFETY: an inner bit of the joined hole.
             unsafe { self.region.clear(start - 1) };
             if start == self.active.end() {

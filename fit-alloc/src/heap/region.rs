@@ -320,6 +320,9 @@ impl<S: Shape> Region<S> {
     pub(crate) unsafe fn write_size(&self, index: usize, size: usize) {
         // SAFETY: the third word of the hole's memory.
         unsafe { self.node(index).wrapping_add(2).write(S::Word::from_index(size)) };
+        if cfg!(hectare_plant = "heap_tail_size") {
+            return;
+        }
         // SAFETY: the last word of the hole's memory, at the earliest its fourth.
         unsafe { self.tail(index + size).write(S::Word::from_index(size)) };
     }

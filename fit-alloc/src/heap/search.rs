@@ -9,11 +9,14 @@ use super::shape::Shape;
 /// How many bins an over-aligned request looks into, at one hole each, before it asks for a hole that certainly fits.
 const ALIGNED_PROBES: usize = 4;
 
+/// A planted fault: an aligned block may end this many granules after its hole.
+const SLACK: usize = cfg!(hectare_plant = "heap_aligned_short") as usize;
+
 /// The first index of `hole` whose address is a multiple of `align`, if `size` granules from there are in the hole.
 fn aligned_in<S: Shape>(region: &Region<S>, hole: Hole, size: usize, align: usize) -> Option<usize> {
     let padding = region.pointer(hole.start).addr().wrapping_neg() & (align - 1);
     let padding = padding >> S::LOG2_GRANULE;
-    (hole.size >= size && padding <= hole.size - size).then_some(hole.start + padding)
+    (hole.size >= size && padding <= hole.size - size + SLACK).then_some(hole.start + padding)
 }
 
 impl<S: Shape> Engine<S> {
