@@ -1,6 +1,9 @@
 //! Which frames are managed: disjoint runs, read from a firmware's memory map.
 #![forbid(unsafe_code)]
 
+use core::num::NonZero;
+use core::ops::Range;
+
 use hectare_core::{Frame, FrameRun, RegionError};
 
 /// A place for one bank.
@@ -73,6 +76,27 @@ impl<'m> Banks<'m> {
         let left = start.checked_sub(lowest.first().number()).and_then(|n| FrameRun::new(lowest.first(), n));
         let right = highest.end().number().checked_sub(end).and_then(|n| FrameRun::new(run.end(), n));
         self.replace(before, touched, if left.is_some() { [left, right] } else { [right, None] })
+    }
+
+    /// Keeps the frames of one range and removes all others: the part of a memory map that is one zone. O(banks).
+    pub fn keep(&mut self, range: Range<Frame>) {
+        let (start, end) = (range.start.number(), range.end.number().max(range.start.number()));
+        let below = FrameRun::new(Frame::new(0), start);
+        let above = FrameRun::new(Frame::new(end), u64::MAX - end);
+        for run in below.into_iter().chain(above) {
+            let removed = self.remove(run);
+            debug_assert!(removed.is_ok(), "cutting at one side needs no bank more");
+        }
+    }
+
+    /// Removes `count` frames and returns them: memory for the engine's own words, say. The last ones of the highest
+    /// bank that has so many, so that low memory is left for devices; `None` if no bank has. O(banks).
+    #[must_use]
+    pub fn carve(&mut self, count: NonZero<u64>) -> Option<FrameRun> {
+        let bank = self.iter().rev().find(|bank| bank.count() >= count.get())?;
+        let run = FrameRun::new(bank.end().checked_sub(count.get())?, count.get())?;
+        self.remove(run).ok()?;
+        Some(run)
     }
 
     /// The banks, in order.

@@ -42,6 +42,26 @@ impl<G: Geometry> Engine<'_, G> {
         run.ok_or_else(|| self.refuse(count))
     }
 
+    /// As [`allocate`](Self::allocate), and passes the run to `prepare` before anybody else sees it: to zero it, to map
+    /// it. The engine touches no frame itself.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate), and what `prepare` returns; then the frames are free again.
+    pub fn allocate_with<E: From<AllocError>>(
+        &mut self,
+        request: Request,
+        prepare: impl FnOnce(FrameRun) -> Result<(), E>,
+    ) -> Result<FrameRun, E> {
+        let run = self.allocate(request)?;
+        match prepare(run) {
+            Ok(()) => Ok(run),
+            Err(error) => {
+                self.give_run(self.offset(run.first()), run.count());
+                Err(error)
+            }
+        }
+    }
+
     /// Takes exactly these frames: memory in use before the engine was there, or at a place that hardware demands.
     /// O(blocks in the run × levels).
     ///
@@ -57,6 +77,28 @@ impl<G: Geometry> Engine<'_, G> {
         } else {
             Err(AllocError::Fragmented)
         }
+    }
+
+    /// Takes all frames of a range that are managed, for good or until they are freed; how many. Those in no bank are no
+    /// error: memory that firmware found out late to be its own. O(banks + blocks in the run × levels).
+    ///
+    /// # Errors
+    /// [`AllocError::Fragmented`] iff one of them is allocated. Nothing is changed then.
+    pub fn reserve(&mut self, run: FrameRun) -> Result<u64, AllocError> {
+        self.put_all_back();
+        let free = |part: FrameRun| self.is_run_free(self.offset(part.first()), part.count());
+        if !self.banks.iter().filter_map(|bank| common(bank, run)).all(free) {
+            return Err(AllocError::Fragmented);
+        }
+        let (mut number, mut taken) = (0, 0);
+        while let Some(bank) = self.banks.get(number) {
+            if let Some(part) = common(bank, run) {
+                self.take_run(self.offset(part.first()), part.count());
+                taken += part.count();
+            }
+            number += 1;
+        }
+        Ok(taken)
     }
 
     /// Takes a block for each place in `frames`, until there is none; how many. Where they lie is not related.
@@ -218,4 +260,10 @@ impl<G: Geometry> Engine<'_, G> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX >> 1);
         Some((usize::try_from(from).ok()?, limit))
     }
+}
+
+/// The frames that two runs share.
+fn common(one: FrameRun, other: FrameRun) -> Option<FrameRun> {
+    let (first, end) = (one.first().max(other.first()), one.end().min(other.end()));
+    FrameRun::new(first, end.number().checked_sub(first.number())?)
 }

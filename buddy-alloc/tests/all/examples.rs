@@ -2,7 +2,7 @@
 
 use core::num::NonZero;
 
-use hectare_buddy::{Banks, Engine, Request, Rows64, words_for};
+use hectare_buddy::{Banks, DMA_LIMIT, DMA32_LIMIT, Engine, MapEntry, Request, Rows64, words_for};
 use hectare_core::{
     AllocError, CheckInvariants, Figures, Frame, FrameRun, FreeError, Order, PageSize, Ratio,
 };
@@ -209,5 +209,91 @@ fn an_engine_without_frames_refuses_everything() {
     assert_eq!(engine.online(run(0, 1)), Err(RegionError::BadRange));
     assert_eq!(engine.census().largest(), None);
     assert_eq!(engine.free_blocks(order(9)).count() + engine.free_runs().count(), 0);
+    engine.check_invariants().unwrap();
+}
+
+#[test]
+fn a_memory_map_in_any_order() {
+    let (kib, mib) = (1u64 << 10, 1u64 << 20);
+    let entry = |usable, start, length| {
+        let start = PhysAddr::new(start);
+        if usable { MapEntry::usable(start, length) } else { MapEntry::reserved(start, length) }
+    };
+    // A PC with 64 MiB below 4 GiB and 16 MiB above, its entries shuffled, overlapping and empty.
+    let map = [
+        entry(false, 3 * mib + 100, 2 * mib),
+        entry(true, 4 << 30, 16 * mib),
+        entry(true, 0, 639 * kib),
+        entry(true, mib, 40 * mib),
+        entry(false, 0xf000_0000, u64::MAX),
+        entry(true, 30 * mib, 35 * mib),
+        entry(true, 7 * mib, 0),
+        entry(false, 0, 1),
+    ];
+    let mut table = [None; 5];
+    let banks = Banks::from_map(&mut table, PageSize::SIZE_4K, map).unwrap();
+    // The last reserved entry swallows all above 0xf0000000, whatever comes before it.
+    assert!(banks.iter().eq([run(1, 158), run(0x100, 0x200), run(0x501, 0x4100 - 0x501)]));
+    let map = &map[..4];
+    let banks = |table| Banks::from_map(table, PageSize::SIZE_4K, map.iter().copied()).unwrap();
+    let limit = |address: PhysAddr| address.split(PageSize::SIZE_4K).0;
+    let (dma, dma32) = (limit(DMA_LIMIT), limit(DMA32_LIMIT));
+    let mut tables = [[None; 5]; 3];
+    let [low, middle, high] = &mut tables;
+    let zones = [(low, Frame::new(0)..dma), (middle, dma..dma32), (high, dma32..Frame::new(u64::MAX))];
+    let frames = zones.map(|(table, range)| {
+        let mut banks = banks(table);
+        banks.keep(range.clone());
+        assert!(banks.iter().all(|bank| bank.first() >= range.start && bank.end() <= range.end));
+        banks.frames()
+    });
+    assert_eq!(frames, [159 + 0x200 + 0xaff, 0x2900 - 0x1000, 0x1000]);
+    let one = MapEntry::usable(PhysAddr::new(0), u64::MAX).frames(PageSize::SIZE_4K).unwrap();
+    assert_eq!(one.count(), (1 << 52) - 1);
+    assert_eq!(MapEntry::reserved(PhysAddr::new(u64::MAX), 1).frames(PageSize::SIZE_4K).unwrap().count(), 1);
+    assert_eq!(
+        Banks::from_map(&mut [], PageSize::SIZE_4K, map.iter().copied()).err(),
+        Some(RegionError::TableFull)
+    );
+}
+
+#[test]
+fn the_engine_lives_in_its_own_memory() {
+    let mut table = [None; 2];
+    let mut banks = Banks::new(&mut table);
+    banks.add(run(0x10, 0x20)).unwrap();
+    banks.add(run(0x100, 0x1000)).unwrap();
+    assert_eq!(banks.carve(frames(0x1001)), None);
+    assert_eq!(banks.carve(frames(0x18)), Some(run(0x10e8, 0x18)));
+    assert_eq!(banks.carve(frames(0xfe8)), Some(run(0x100, 0xfe8)));
+    assert_eq!(banks.carve(frames(0x20)), Some(run(0x10, 0x20)));
+    assert_eq!((banks.carve(frames(1)), banks.frames()), (None, 0));
+}
+
+#[test]
+fn late_reservations() {
+    let mut memory = Memory::default();
+    let mut engine: Engine<'_> = memory.engine(&[run(0, 64), run(100, 64)], 0);
+    assert_eq!(engine.reserve(run(60, 44)), Ok(8));
+    assert_eq!(engine.reserve(run(64, 36)), Ok(0));
+    assert_eq!(engine.reserve(run(50, 60)), Err(AllocError::Fragmented));
+    assert_eq!(engine.free_frames(), 120);
+    assert_eq!(engine.free(run(60, 4)), Ok(()));
+    engine.check_invariants().unwrap();
+}
+
+#[test]
+fn frames_are_prepared_before_anybody_sees_them() {
+    let mut memory = Memory::default();
+    let mut engine: Engine<'_> = memory.engine(&[run(0, 64)], 0);
+    let mut seen = None;
+    let taken = engine.allocate_with(Request::exactly(frames(3)), |run| {
+        seen = Some(run);
+        Ok::<(), AllocError>(())
+    });
+    assert_eq!(taken.ok(), seen);
+    // A hook that fails leaves the engine as it was.
+    let refused = engine.allocate_with(Request::order(order(4)), |_| Err(AllocError::Alignment));
+    assert_eq!((refused, engine.free_frames()), (Err(AllocError::Alignment), 61));
     engine.check_invariants().unwrap();
 }
