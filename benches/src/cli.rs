@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::clock::Scale;
-use crate::heap::{self, ALLOCATORS, Class, Plan, Progress, Threads, TraceResult, measure};
+use crate::children;
+use crate::heap::{Progress, Threads};
 use crate::kind::Kind;
-use crate::report::{self, Machine};
+use crate::report::{self, Chapter, Machine};
 use crate::traces::{SHIPPED, Source};
 use terminal::{paragraphs, terminal_width};
 
+mod heap;
 mod terminal;
 
 /// All is well.
@@ -73,11 +74,10 @@ struct Arguments {
 pub fn main() -> u8 {
     let words: Vec<OsString> = std::env::args_os().collect();
     if let [_, word, kind, rest @ ..] = &words[..]
-        && word == heap::WORD
-        && kind == Kind::Heap.name()
+        && word == children::WORD
     {
         let rest: Vec<&OsStr> = rest.iter().map(OsString::as_os_str).collect();
-        return heap::work(&rest).map_or_else(|error| complain(&error), |()| OK);
+        return work(kind, &rest).map_or_else(|error| complain(&error), |()| OK);
     }
     let arguments = match Arguments::try_parse_from(words) {
         Ok(arguments) => arguments,
@@ -94,49 +94,76 @@ fn complain(error: &str) -> u8 {
     BAD
 }
 
+/// A child's work.
+fn work(kind: &OsStr, words: &[&OsStr]) -> Result<(), String> {
+    match kind.to_str().and_then(Kind::named) {
+        Some(Kind::Heap) => crate::heap::work(words),
+        _ => Err("unknown kind".into()),
+    }
+}
+
+/// What one kind of traces is asked for.
+struct Request<'a> {
+    allocators: &'a [String],
+    sources: Vec<Source>,
+    threads: Threads,
+    rounds: usize,
+    quiet: bool,
+    /// Columns of the terminal.
+    width: u16,
+}
+
+/// What it came to.
+struct Outcome {
+    /// One JSON object for each trace and allocator.
+    lines: Vec<String>,
+    /// The table, and the advice.
+    table: String,
+    advice: Vec<String>,
+    /// The part of the report.
+    chapter: Chapter,
+    /// The rules that were broken and are ours to keep.
+    broken: Vec<String>,
+}
+
 fn run(arguments: &Arguments) -> Result<u8, String> {
     if arguments.kind.as_deref() == Some("list") {
         return print(&list()).map(|()| OK);
     }
-    let kind = match arguments.kind.as_deref() {
-        None => Kind::Heap,
-        Some(name) => Kind::named(name).ok_or_else(|| {
-            format!("no kind of trace is called '{name}'; kinds are heap, frames, objects, vm, ranges; or: compare list")
-        })?,
-    };
-    if kind != Kind::Heap {
-        return Err(format!("there are no allocators for '{kind}' yet; see: compare list"));
-    }
+    let kinds = kinds(arguments)?;
     let threads = threads(&arguments.threads)?;
-    let allocators = heap::select(&arguments.allocators).map_err(|name| {
-        format!("no heap allocator is called '{name}'; there are: {}", names(kind).join(", "))
-    })?;
-    let sources = sources(kind, &arguments.traces);
     let json = arguments.json.as_deref().map(create).transpose()?;
     let default_html = arguments.kind.is_none().then(|| PathBuf::from("report.html"));
     let html = arguments.html.clone().or(default_html);
     let page = html.as_deref().map(create).transpose()?;
-    let plan = Plan { allocators, rounds: usize::from(arguments.rounds), threads };
-    let results = replay(&sources, &plan, arguments.quiet)?;
-    if let Some(mut file) = json {
-        for (result, row) in
-            results.iter().flat_map(|result| result.rows.iter().map(move |row| (result, row)))
-        {
-            let line = serde_json::to_string(&row.json(&result.name)).map_err(|error| error.to_string())?;
-            writeln!(file, "{line}").map_err(|error| format!("--json: {error}"))?;
+    let mut outcomes = Vec::new();
+    for kind in kinds {
+        let request = Request {
+            allocators: &arguments.allocators,
+            sources: sources(kind, &arguments.traces),
+            threads,
+            rounds: usize::from(arguments.rounds),
+            quiet: arguments.quiet,
+            width: terminal_width(),
+        };
+        let outcome = compare(kind, &request)?;
+        if !arguments.quiet {
+            print(&format!("\n{}\n\n{}\n", outcome.table, paragraphs(&outcome.advice, request.width)))?;
         }
-        file.flush().map_err(|error| format!("--json: {error}"))?;
+        outcomes.push(outcome);
     }
-    if !arguments.quiet {
-        let width = terminal_width();
-        print(&format!(
-            "\n{}\n\n{}\n",
-            report::table(&report::overall(&results), width),
-            paragraphs(&report::advice(&results), width)
-        ))?;
+    if let Some(mut file) = json {
+        outcomes
+            .iter()
+            .flat_map(|outcome| &outcome.lines)
+            .try_for_each(|line| writeln!(file, "{line}"))
+            .and_then(|()| file.flush())
+            .map_err(|error| format!("--json: {error}"))?;
     }
+    let broken: Vec<String> = outcomes.iter().flat_map(|outcome| outcome.broken.clone()).collect();
     if let (Some(mut file), Some(path)) = (page, html) {
-        let text = report::page(&results, &Machine::this(), &plan);
+        let chapters: Vec<Chapter> = outcomes.into_iter().map(|outcome| outcome.chapter).collect();
+        let text = report::page(&chapters, &Machine::this());
         file.write_all(text.as_bytes())
             .and_then(|()| file.flush())
             .map_err(|e| format!("{}: {e}", path.display()))?;
@@ -145,20 +172,63 @@ fn run(arguments: &Arguments) -> Result<u8, String> {
             print(&format!("\nReport: {}\n", path.display()))?;
         }
     }
-    Ok(verdict(&results))
+    for sentence in &broken {
+        complain(sentence);
+    }
+    Ok(if broken.is_empty() { OK } else { BROKEN })
 }
 
-/// Whether a rule was broken that is ours to keep.
-fn verdict(results: &[TraceResult]) -> u8 {
-    let mut status = OK;
-    for result in results {
-        for row in result.rows.iter().filter(|row| row.broke_a_rule && row.allocator.is_ours()) {
-            let why: Vec<&str> = row.notes.iter().map(|note| note.0.as_str()).collect();
-            complain(&format!("{} broke a rule on {}: {}", row.allocator.name, result.name, why.join("; ")));
-            status = BROKEN;
+/// The kinds to replay: the one that is named, or all that have allocators (among those named with `--allocators`).
+fn kinds(arguments: &Arguments) -> Result<Vec<Kind>, String> {
+    let known = |kind: Kind, name: &String| all_names(kind).contains(&name.as_str());
+    if let Some(name) = arguments.kind.as_deref() {
+        let kind = Kind::named(name).ok_or_else(|| {
+            format!("no kind of trace is called '{name}'; kinds are heap, frames, objects, vm, ranges; or: compare list")
+        })?;
+        if names(kind).is_empty() {
+            return Err(format!("there are no allocators for '{kind}' yet; see: compare list"));
+        }
+        return match arguments.allocators.iter().find(|name| !known(kind, name)) {
+            None => Ok(vec![kind]),
+            Some(name) => {
+                Err(format!("no {kind} allocator is called '{name}'; there are: {}", names(kind).join(", ")))
+            }
+        };
+    }
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| !names(*kind).is_empty()).collect();
+    if let Some(name) = arguments.allocators.iter().find(|name| !kinds.iter().any(|kind| known(*kind, name)))
+    {
+        return Err(format!("no allocator is called '{name}'; see: compare list"));
+    }
+    let wanted = |kind: &Kind| {
+        arguments.allocators.is_empty() || arguments.allocators.iter().any(|name| known(*kind, name))
+    };
+    Ok(kinds.into_iter().filter(wanted).collect())
+}
+
+fn compare(kind: Kind, request: &Request<'_>) -> Result<Outcome, String> {
+    match kind {
+        Kind::Heap => heap::compare(request),
+        Kind::Frames | Kind::Objects | Kind::Vm | Kind::Ranges => {
+            Err(format!("there are no allocators for '{kind}' yet; see: compare list"))
         }
     }
-    status
+}
+
+/// The allocators of a kind that are shown by default.
+fn names(kind: Kind) -> Vec<&'static str> {
+    match kind {
+        Kind::Heap => heap::names(false),
+        Kind::Frames | Kind::Objects | Kind::Vm | Kind::Ranges => Vec::new(),
+    }
+}
+
+/// All of them, with those that are wrong on purpose.
+fn all_names(kind: Kind) -> Vec<&'static str> {
+    match kind {
+        Kind::Heap => heap::names(true),
+        Kind::Frames | Kind::Objects | Kind::Vm | Kind::Ranges => Vec::new(),
+    }
 }
 
 /// What `--threads` says.
@@ -171,10 +241,14 @@ fn threads(word: &str) -> Result<Threads, String> {
     }
 }
 
-fn replay(sources: &[Source], plan: &Plan, quiet: bool) -> Result<Vec<TraceResult>, String> {
-    let scale = Scale::calibrate();
-    let bar = ProgressBar::new((plan.steps() * sources.len()) as u64);
-    if quiet || !io::stderr().is_terminal() {
+/// Does something for each trace, with a bar that knows how many steps it takes.
+fn with_progress<T>(
+    request: &Request<'_>,
+    steps: usize,
+    mut each: impl FnMut(&Source, &dyn Progress) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    let bar = ProgressBar::new((steps * request.sources.len()) as u64);
+    if request.quiet || !io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
     if let Ok(style) =
@@ -182,9 +256,9 @@ fn replay(sources: &[Source], plan: &Plan, quiet: bool) -> Result<Vec<TraceResul
     {
         bar.set_style(style);
     }
-    let results = sources.iter().map(|source| {
+    let results = request.sources.iter().map(|source| {
         bar.set_prefix(source.argument().to_string_lossy().into_owned());
-        measure(source, plan, &scale, &Bar(&bar))
+        each(source, &Bar(&bar))
     });
     let results = results.collect();
     bar.finish_and_clear();
@@ -207,11 +281,6 @@ fn sources(kind: Kind, traces: &[OsString]) -> Vec<Source> {
         return SHIPPED.iter().filter(|shipped| shipped.kind == kind).map(Source::Shipped).collect();
     }
     traces.iter().map(|name| Source::named(kind, name)).collect()
-}
-
-fn names(kind: Kind) -> Vec<&'static str> {
-    let shown = ALLOCATORS.iter().filter(|a| kind == Kind::Heap && a.class != Class::Broken);
-    shown.map(|a| a.name).collect()
 }
 
 fn list() -> String {

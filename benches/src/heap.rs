@@ -7,7 +7,6 @@ mod child;
 mod latency;
 mod map;
 mod nothing;
-mod pool;
 mod program;
 mod replay;
 mod resident;
@@ -21,7 +20,7 @@ mod verdict;
 
 pub use allocators::{ALLOCATORS, Allocator, Class, select};
 
-pub use child::{WORD, work};
+pub use child::work;
 pub use latency::Latencies;
 pub use program::{Builder, Invalid, Op, OpKind, Program};
 pub use replay::{Pass, timed};

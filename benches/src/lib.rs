@@ -8,6 +8,7 @@
 //! | [`subject`] | what every allocator is measured through |
 //! | [`peers`], [`ours`] | the allocators |
 //! | [`heap`] | heap traces: timed, checked and squeezed |
+//! | [`children`] | child processes, for what may crash |
 //! | [`report`] | tables, advice, JSON, HTML |
 //! | [`cli`] | the command line of `compare` |
 //! | [`figures`] | the claims, measured: the tool `figures` |
@@ -18,6 +19,7 @@
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a tool for hosted systems")]
 
 pub mod arena;
+pub mod children;
 pub mod cli;
 pub mod clock;
 pub mod figures;

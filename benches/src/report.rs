@@ -7,6 +7,6 @@ mod overall;
 mod table;
 
 pub use advice::advice;
-pub use html::{Machine, page};
+pub use html::{Chapter, Machine, heap_chapter, page};
 pub use overall::{Overall, overall};
 pub use table::table;

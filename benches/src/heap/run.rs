@@ -3,14 +3,14 @@
 use std::io;
 
 use super::allocators::{Allocator, Class};
-use super::child::{Task, answer};
+use super::child::{Task, in_children};
 use super::latency::Latencies;
-use super::pool::in_children;
 use super::program::Program;
 use super::row::{Quantiles, Row, Speed};
 use super::smallest::CAP;
 use super::threads::Threads;
 use crate::arena::Arena;
+use crate::children::answer;
 use crate::clock::Scale;
 use crate::rounds::{interleave, median};
 use crate::traces::Source;

@@ -14,30 +14,58 @@ pub use machine::Machine;
 use crate::heap::{Class, Plan, Row, TraceResult};
 use plot::Who;
 
+/// One kind of traces on the page.
+#[derive(Debug)]
+pub struct Chapter {
+    /// The page's title, if this is its only chapter.
+    pub title: &'static str,
+    /// What the links to its sections say, each with the section's name.
+    pub links: Vec<(String, String)>,
+    /// The head: the choice, and everyone at one glance.
+    pub head: String,
+    /// The sections.
+    pub body: String,
+}
+
 /// The page.
 #[must_use]
-pub fn page(results: &[TraceResult], machine: &Machine, plan: &Plan) -> String {
+pub fn page(chapters: &[Chapter], machine: &Machine) -> String {
+    let title = match chapters {
+        [only] => only.title,
+        _ => "Which allocator?",
+    };
     let mut html = String::from("<!doctype html><html lang=en><head><meta charset=utf-8>");
-    html += "<meta name=viewport content=\"width=device-width,initial-scale=1\"><title>Which heap allocator?</title>";
+    html += "<meta name=viewport content=\"width=device-width,initial-scale=1\">";
+    let _ = write!(html, "<title>{title}</title>");
     let _ = write!(html, "<style>{}</style></head><body>", include_str!("html/style.css"));
-    html += &summary::summary(results, machine);
-    html += "<nav aria-label=Traces><div>";
-    for result in results {
-        let _ = write!(html, "<a href=\"#{0}\">{0}</a>", escape(&result.name));
+    for (index, chapter) in chapters.iter().enumerate() {
+        html += &chapter.head;
+        if index == 0 {
+            html += "<nav aria-label=Traces><div>";
+            for (name, text) in chapters.iter().flat_map(|chapter| &chapter.links) {
+                let _ = write!(html, "<a href=\"#{}\">{}</a>", escape(name), escape(text));
+            }
+            html += "</div></nav>";
+        }
+        let _ = write!(html, "<main>{}</main>", chapter.body);
     }
-    html += "<a href=\"#method\">How it was measured</a></div></nav><main>";
-    html += &legend(results);
-    for result in results {
-        html += &trace::section(result);
-    }
-    html += &method::method(machine, plan);
-    let _ = write!(
-        html,
-        "</main><footer>Written by <code>compare</code> of Hectare on {}.</footer>",
-        machine.date
-    );
+    let _ = write!(html, "<footer>Written by <code>compare</code> of Hectare on {}.</footer>", machine.date);
     let _ = write!(html, "<script>{}</script></body></html>", include_str!("html/script.js"));
     html
+}
+
+/// The heap's chapter.
+#[must_use]
+pub fn heap_chapter(results: &[TraceResult], machine: &Machine, plan: &Plan) -> Chapter {
+    let mut links: Vec<(String, String)> =
+        results.iter().map(|result| (result.name.clone(), result.name.clone())).collect();
+    links.push(("method".into(), "How it was measured".into()));
+    let mut body = legend(results);
+    for result in results {
+        body += &trace::section(result);
+    }
+    body += &method::method(machine, plan);
+    Chapter { title: "Which heap allocator?", links, head: summary::summary(results, machine), body }
 }
 
 /// The allocators with their colours; a click hides or shows one everywhere.
