@@ -7,6 +7,8 @@ pub use hectare_buddy as buddy;
 pub use hectare_core::*;
 #[cfg(feature = "fit")]
 pub use hectare_fit as fit;
+#[cfg(feature = "slab")]
+pub use hectare_slab as slab;
 
 // The example in the front page of the repository is compiled and run too; the published package has no such file.
 #[cfg(doctest)]

@@ -43,3 +43,10 @@ fn buddy_is_the_crate_of_that_name() {
     let (facade, own) = same(hectare::buddy::Rows64, hectare_buddy::Rows64);
     assert_eq!(format!("{facade:?}"), format!("{own:?}"));
 }
+
+#[cfg(feature = "slab")]
+#[test]
+fn slab_is_the_crate_of_that_name() {
+    let (facade, own) = same(hectare::slab::ByDefault, hectare_slab::ByDefault);
+    assert_eq!(format!("{facade:?}"), format!("{own:?}"));
+}

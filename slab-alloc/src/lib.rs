@@ -1,0 +1,24 @@
+#![no_std]
+#![deny(unsafe_code)]
+#![doc = include_str!("../README.md")]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod construct;
+pub mod geometry;
+pub mod info;
+mod memory;
+pub mod object_cache;
+mod owner;
+pub mod raw_cache;
+pub mod shared_cache;
+mod slab;
+mod slabs;
+
+pub use construct::{ByDefault, Construct, Raw};
+pub use geometry::{Geometry, GeometryError};
+pub use info::{CacheInfo, SlabInfo, SlabTop};
+pub use object_cache::ObjectCache;
+pub use raw_cache::{BulkFreeError, RawCache};
+pub use shared_cache::{Home, SharedCache, SlabBox};

@@ -1,0 +1,133 @@
+//! Where slabs come from: frames of the source, seen through the window.
+//!
+//! ```text
+//!   window    ├───────────────┤ slab ├──────────────┤         pointer = physical address + distance
+//!                             ▲
+//!   object ──── − distance ──►│ physical address ── mask ──► the slab's first byte ── window ──► its pointer
+//! ```
+//! The pointer to a slab's header comes from the window, never from the object's pointer: that one may be allowed to
+//! reach the object only. What lies outside the window is foreign, without a look at its memory.
+#![expect(unsafe_code, reason = "gives frames back, and makes slabs of them")]
+
+use core::ptr::NonNull;
+
+use hectare_core::{AllocError, Frame, FrameRequest, FrameRun, FrameSource, FreeError, PhysAddr, PhysWindow};
+
+use crate::geometry::Geometry;
+use crate::slab::Slab;
+
+/// A source and a window onto its frames.
+///
+/// Invariants: every run that this took from the source and did not give back lies at `physical address + distance`,
+/// wrapping, and that distance is a multiple of a word's size.
+#[derive(Debug)]
+pub(crate) struct Memory<S, W> {
+    pub(crate) source: S,
+    window: W,
+    /// From physical addresses to pointers; `None` until the first run comes.
+    distance: Option<u64>,
+    /// Frames taken and not given back.
+    pub(crate) frames: u64,
+}
+
+impl<S, W> Memory<S, W> {
+    pub(crate) const fn new(source: S, window: W) -> Self {
+        Self { source, window, distance: None, frames: 0 }
+    }
+}
+
+impl<S: FrameSource, W: PhysWindow> Memory<S, W> {
+    /// Takes a run whose pointer is a multiple of `align`.
+    pub(crate) fn take(&mut self, request: FrameRequest, align: usize) -> Result<NonNull<u8>, AllocError> {
+        let run = self.source.allocate_frames(request)?;
+        match self.admit(run, align) {
+            Some(pointer) => {
+                self.frames += run.count();
+                Ok(pointer)
+            }
+            None => {
+                // SAFETY: the run was just taken and nobody uses it. What the source says changes nothing here.
+                let _ = unsafe { self.source.free_frames(run) };
+                Err(AllocError::Alignment)
+            }
+        }
+    }
+
+    /// The pointer to a run, if the window shows it at the same distance as all others and at that alignment.
+    fn admit(&mut self, run: FrameRun, align: usize) -> Option<NonNull<u8>> {
+        let start = run.first().start(S::FRAME_SIZE)?;
+        let bytes = run.count().checked_mul(S::FRAME_SIZE.bytes())?;
+        let pointer = self.window.pointer(start, bytes)?;
+        let distance = (pointer.addr().get() as u64).wrapping_sub(start.value());
+        if self.distance.is_some_and(|known| known != distance) {
+            return None;
+        }
+        if pointer.addr().get() & (align.max(size_of::<usize>()) - 1) != 0 {
+            return None;
+        }
+        self.distance = Some(distance);
+        Some(pointer)
+    }
+
+    /// Gives `count` frames from `address` on back.
+    ///
+    /// # Safety
+    /// They were [taken](Self::take) here, and nothing uses them any more.
+    ///
+    /// # Errors
+    /// What the source says.
+    pub(crate) unsafe fn give(&mut self, address: usize, count: u64) -> Result<(), FreeError> {
+        let physical = self.physical(address).ok_or(FreeError::Foreign)?;
+        let (frame, offset) = PhysAddr::new(physical).split(S::FRAME_SIZE);
+        if offset != 0 {
+            return Err(FreeError::Misaligned);
+        }
+        let run = FrameRun::new(Frame::new(frame.number()), count).ok_or(FreeError::Foreign)?;
+        // SAFETY: the caller's promise: the run is ours and unused.
+        unsafe { self.source.free_frames(run) }?;
+        self.frames = self.frames.saturating_sub(count);
+        Ok(())
+    }
+
+    #[inline]
+    fn physical(&self, address: usize) -> Option<u64> {
+        Some((address as u64).wrapping_sub(self.distance?))
+    }
+
+    /// Lays a new slab.
+    pub(crate) fn lay(&mut self, geometry: &Geometry, owner: u32, start: u32) -> Result<Slab, AllocError> {
+        let base = self.take(geometry.request(), geometry.align)?;
+        // SAFETY: (1) the source's promises: real memory, all ours; the window's: valid for all of it; (2) `take` made
+        // it a multiple of a word; (3) callers pass a colour.
+        Ok(unsafe { Slab::lay(base, geometry, owner, start) })
+    }
+
+    /// Gives a slab's frames back.
+    ///
+    /// # Safety
+    /// The slab was laid here; it is in no list, and nobody uses it or an object of it.
+    pub(crate) unsafe fn release(&mut self, geometry: &Geometry, slab: Slab) -> Result<(), FreeError> {
+        let base = slab.base(geometry).addr().get();
+        slab.kill();
+        // SAFETY: the caller's promise.
+        unsafe { self.give(base, u64::from(geometry.frames())) }
+    }
+
+    /// The slab of `owner` that `address` lies in.
+    ///
+    /// # Safety
+    /// If the window shows memory there, then the place where a header would be is initialised: so it is if the address
+    /// is that of an object of a slab of this geometry that was laid here and not released.
+    #[inline]
+    pub(crate) unsafe fn slab_at(&self, geometry: &Geometry, owner: u32, address: usize) -> Option<Slab> {
+        let start = PhysAddr::new(self.physical(address)? & !geometry.mask());
+        let base = self.window.pointer(start, geometry.slab_bytes as u64)?;
+        // The window is linear as far as we took frames; elsewhere this need not hold.
+        if base.addr().get() as u64 != start.value().wrapping_add(self.distance?) {
+            return None;
+        }
+        // SAFETY: the window's promise: valid for a whole slab; a multiple of a word, as the distance and the slab's size
+        // are; initialised by the caller's promise.
+        unsafe { Slab::at(base, geometry, owner) }
+    }
+}

@@ -1,0 +1,223 @@
+//! The slabs of one cache, in lists by how full they are.
+//!
+//! ```text
+//!  full    ¾ … full    ½ … ¾    ¼ … ½    … ¼      empty
+//!   0         1          2        3        4         5        taken from 1 first, then 2, …
+//! ```
+//! Taking from the fullest lets the others run empty (Bonwick 1994, section 3.2), so that their frames can go back.
+//! Every operation is O(1): a slab moves at most once, and the first free object is found in two words.
+#![forbid(unsafe_code)]
+
+use core::ptr::NonNull;
+
+use hectare_core::{FreeError, Violation};
+
+use crate::geometry::{BITS, Geometry};
+use crate::slab::{Candidate, Slab};
+
+const FULL: u8 = 0;
+const EMPTY: u8 = 5;
+const LISTS: usize = 6;
+
+/// The slabs of one cache.
+///
+/// Invariants:
+/// * L1: each slab is in the list of its bin, linked both ways, and its header names this cache;
+/// * L2: a slab's bin follows from how many of its objects are taken;
+/// * L3: `slabs`, `empty` and `taken` are the sums over all lists;
+/// * L4: each slab's summary, bitmap, count and watermark agree.
+#[derive(Debug)]
+pub(crate) struct Slabs {
+    heads: [Option<Slab>; LISTS],
+    slabs: usize,
+    empty: usize,
+    taken: usize,
+    /// The number in the headers; 0 until the first slab comes.
+    pub(crate) owner: u32,
+    /// Slabs laid so far: the next colour.
+    pub(crate) laid: u32,
+}
+
+impl Slabs {
+    pub(crate) const NONE: Self =
+        Self { heads: [None; LISTS], slabs: 0, empty: 0, taken: 0, owner: 0, laid: 0 };
+
+    pub(crate) const fn slabs(&self) -> usize {
+        self.slabs
+    }
+
+    pub(crate) const fn empty(&self) -> usize {
+        self.empty
+    }
+
+    pub(crate) const fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// Free objects in all slabs.
+    pub(crate) const fn free(&self, geometry: &Geometry) -> usize {
+        self.slabs * geometry.count - self.taken
+    }
+
+    /// The list of a slab of which so many objects are taken.
+    const fn bin(taken: usize, count: usize) -> u8 {
+        let free = count - taken;
+        if free == 0 {
+            FULL
+        } else if taken == 0 {
+            EMPTY
+        } else if cfg!(hectare_plant = "slab_emptiest_first") {
+            if free * 4 <= count { 4 } else { 1 }
+        } else if free * 4 <= count {
+            1
+        } else if free * 2 <= count {
+            2
+        } else if free * 4 <= count * 3 {
+            3
+        } else {
+            4
+        }
+    }
+
+    /// Takes in a slab that was just laid.
+    pub(crate) fn add(&mut self, slab: Slab) {
+        self.push(slab, EMPTY);
+        self.slabs += 1;
+        self.empty += 1;
+        self.laid = self.laid.wrapping_add(1);
+    }
+
+    /// Takes an empty slab out, if there is one.
+    pub(crate) fn remove_empty(&mut self) -> Option<Slab> {
+        let slab = *self.heads.get(usize::from(EMPTY))?;
+        let slab = slab?;
+        self.unlink(slab);
+        self.slabs -= 1;
+        self.empty -= 1;
+        Some(slab)
+    }
+
+    /// The slab to take from: of the fullest that are not full, the one that changed last.
+    #[inline]
+    fn fullest(&self) -> Option<Slab> {
+        self.heads.iter().skip(1).find_map(|head| *head)
+    }
+
+    /// The object to hand out next; [`take`](Self::take) does it.
+    #[inline]
+    pub(crate) fn candidate(&self) -> Option<Candidate> {
+        self.fullest()?.first_free()
+    }
+
+    /// Hands a candidate out.
+    #[inline]
+    pub(crate) fn take(&mut self, geometry: &Geometry, candidate: Candidate) -> NonNull<u8> {
+        candidate.slab.take(candidate.index);
+        self.taken += 1;
+        self.rebin(geometry, candidate.slab);
+        candidate.slab.object(geometry, candidate.index)
+    }
+
+    /// Hands out up to `limit` objects of one slab; `each` gets them, in the order of their addresses. How many.
+    #[inline]
+    pub(crate) fn take_many(
+        &mut self,
+        geometry: &Geometry,
+        limit: usize,
+        mut each: impl FnMut(NonNull<u8>),
+    ) -> usize {
+        let Some(slab) = self.fullest() else { return 0 };
+        let mut count = 0;
+        while count < limit {
+            let (word, mut bits) = slab.take_many(limit - count);
+            if bits == 0 {
+                break;
+            }
+            while bits != 0 {
+                each(slab.object(geometry, word * BITS + bits.trailing_zeros() as usize));
+                bits &= bits - 1;
+                count += 1;
+            }
+        }
+        self.taken += count;
+        self.rebin(geometry, slab);
+        count
+    }
+
+    /// The index of the object of `slab` that begins at `address`, if that object is handed out.
+    #[inline]
+    pub(crate) fn taken_at(slab: Slab, geometry: &Geometry, address: usize) -> Result<usize, FreeError> {
+        let index = slab.index_of(geometry, address).ok_or(FreeError::Misaligned)?;
+        let free = slab.is_free(index) && !cfg!(hectare_plant = "slab_double_free");
+        if free { Err(FreeError::NotAllocated) } else { Ok(index) }
+    }
+
+    /// Takes back object `index` of `slab`, which is handed out.
+    #[inline]
+    pub(crate) fn give(&mut self, geometry: &Geometry, slab: Slab, index: usize) {
+        slab.give(index);
+        self.taken -= 1;
+        self.rebin(geometry, slab);
+    }
+
+    #[inline]
+    fn rebin(&mut self, geometry: &Geometry, slab: Slab) {
+        let (old, new) = (slab.bin(), Self::bin(slab.taken(), geometry.count));
+        if old != new {
+            self.unlink(slab);
+            self.push(slab, new);
+            self.empty = self.empty + usize::from(new == EMPTY) - usize::from(old == EMPTY);
+        }
+    }
+
+    fn push(&mut self, slab: Slab, bin: u8) {
+        let Some(head) = self.heads.get_mut(usize::from(bin)) else { return };
+        slab.set_bin(bin);
+        slab.set_prev(None);
+        slab.set_next(*head);
+        if let Some(next) = *head {
+            next.set_prev(Some(slab));
+        }
+        *head = Some(slab);
+    }
+
+    fn unlink(&mut self, slab: Slab) {
+        let (prev, next) = (slab.prev(), slab.next());
+        match (prev, self.heads.get_mut(usize::from(slab.bin()))) {
+            (Some(prev), _) => prev.set_next(next),
+            (None, Some(head)) => *head = next,
+            (None, None) => {}
+        }
+        if let Some(next) = next {
+            next.set_prev(prev);
+        }
+    }
+
+    /// Checks L1 to L4. O(slabs · objects).
+    pub(crate) fn check(&self, geometry: &Geometry) -> Result<(), Violation> {
+        let (mut slabs, mut taken, mut empty) = (0, 0, 0);
+        for (bin, head) in self.heads.iter().enumerate() {
+            let mut prev = None;
+            for slab in core::iter::successors(*head, |slab| slab.next()) {
+                let at = slab.address();
+                Violation::unless(slab.owner() == self.owner, "L1: a slab names its cache", at)?;
+                Violation::unless(slab.prev() == prev, "L1: a slab is linked both ways", at)?;
+                Violation::unless(
+                    usize::from(slab.bin()) == bin,
+                    "L1: a slab is in the list of its bin",
+                    at,
+                )?;
+                Violation::unless(slab.is_consistent(geometry), "L4: bitmap and counts agree", at)?;
+                let right = Self::bin(slab.taken(), geometry.count);
+                Violation::unless(slab.bin() == right, "L2: the bin says how full a slab is", at)?;
+                slabs += 1;
+                taken += slab.taken();
+                empty += usize::from(slab.taken() == 0);
+                Violation::unless(slabs <= self.slabs, "L3: no more slabs than counted", at)?;
+                prev = Some(slab);
+            }
+        }
+        let sums = (slabs, taken, empty) == (self.slabs, self.taken, self.empty);
+        Violation::unless(sums, "L3: the sums are right", slabs as u64)
+    }
+}

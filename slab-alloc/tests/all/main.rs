@@ -1,0 +1,10 @@
+//! The tests of the caches: examples, every state of small ones, a stupid model, regressions.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
+
+extern crate alloc;
+
+mod examples;
+mod peers;
+mod small;
+mod support;
