@@ -132,14 +132,20 @@ impl<'m> Banks<'m> {
     /// As [`hold`](Self::hold), and remembers the bank.
     #[inline]
     pub(crate) fn manage(&mut self, first: Frame, count: u64) -> bool {
-        let (start, length) = self.last;
-        let distance = first.number().wrapping_sub(start);
-        if distance < length && count <= length - distance {
+        if self.last_holds(first, count) {
             return true;
         }
         let Some(bank) = self.find(first, count) else { return false };
         self.last = (bank.first().number(), bank.count());
         true
+    }
+
+    /// Whether the bank of the last question holds all these frames. O(1).
+    #[inline(always)]
+    pub(crate) fn last_holds(&self, first: Frame, count: u64) -> bool {
+        let (start, length) = self.last;
+        let distance = first.number().wrapping_sub(start);
+        distance < length && count <= length - distance
     }
 
     #[inline(never)]

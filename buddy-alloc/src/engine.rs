@@ -134,10 +134,16 @@ impl<'m, G: Geometry> Engine<'m, G> {
     /// [`AllocError::OutOfMemory`] if fewer frames are free, else [`AllocError::Fragmented`].
     #[inline]
     pub fn allocate_order(&mut self, order: Order) -> Result<Frame, AllocError> {
-        match self.take_order(u32::from(order.get())) {
-            Some(offset) => Ok(self.frame(offset)),
-            None => Err(self.refuse(order.frames())),
+        if order == Order::ZERO {
+            if let Some(offset) = self.take_hot() {
+                return Ok(self.frame(offset));
+            }
+        } else if u32::from(order.get()) == G::HUGE {
+            if let Some(offset) = self.take_hot_huge() {
+                return Ok(self.frame(offset));
+            }
         }
+        self.allocate_block(order)
     }
 
     /// Gives back 2^k frames at a multiple of 2^k: a block, a part of one, or several that fill it. O(levels) and as
@@ -148,17 +154,18 @@ impl<'m, G: Geometry> Engine<'m, G> {
     /// banks, [`FreeError::NotAllocated`] if one is free already. Nothing is changed then.
     #[inline]
     pub fn free_order(&mut self, frame: Frame, order: Order) -> Result<(), FreeError> {
-        if !frame.is_aligned(order) {
-            return Err(FreeError::Misaligned);
-        }
-        if !self.banks.manage(frame, order.frames()) {
-            return Err(FreeError::Foreign);
-        }
-        let offset = self.offset(frame);
-        if order == Order::ZERO && self.give_hot(offset) {
+        if order == Order::ZERO {
+            if self.banks.last_holds(frame, 1) && self.give_hot(self.offset(frame)) {
+                return Ok(());
+            }
+        } else if u32::from(order.get()) == G::HUGE
+            && frame.is_aligned(order)
+            && self.banks.last_holds(frame, order.frames())
+            && self.give_hot_huge(self.offset(frame))
+        {
             return Ok(());
         }
-        self.give_order(offset, u32::from(order.get()))
+        self.free_block(frame, order)
     }
 
     /// Gives back any run of allocated frames: a whole one, a part, several side by side. O(blocks in the run × levels).
@@ -176,6 +183,27 @@ impl<'m, G: Geometry> Engine<'m, G> {
         }
         self.give_run(offset, run.count());
         Ok(())
+    }
+
+    /// What is not served from the row at hand.
+    #[inline(never)]
+    fn allocate_block(&mut self, order: Order) -> Result<Frame, AllocError> {
+        match self.take_order(u32::from(order.get())) {
+            Some(offset) => Ok(self.frame(offset)),
+            None => Err(self.refuse(order.frames())),
+        }
+    }
+
+    /// What does not go to the row at hand.
+    #[inline(never)]
+    fn free_block(&mut self, frame: Frame, order: Order) -> Result<(), FreeError> {
+        if !frame.is_aligned(order) {
+            return Err(FreeError::Misaligned);
+        }
+        if !self.banks.manage(frame, order.frames()) {
+            return Err(FreeError::Foreign);
+        }
+        self.give_order(self.offset(frame), u32::from(order.get()))
     }
 
     /// An engine in whose banks nothing is free.

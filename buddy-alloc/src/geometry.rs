@@ -23,6 +23,8 @@ pub trait Word:
 
     /// The low bits of `pattern`.
     fn truncate(pattern: u64) -> Self;
+    /// The sum, without what exceeds the type.
+    fn plus(self, other: Self) -> Self;
     /// How many bits are set.
     fn ones(self) -> u32;
     /// The number of the lowest set bit; the width of the type if there is none.
@@ -91,6 +93,11 @@ macro_rules! word {
             #[allow(trivial_numeric_casts, reason = "u64 is one of the types")]
             fn truncate(pattern: u64) -> Self {
                 pattern as Self
+            }
+
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                self.wrapping_add(other)
             }
 
             #[inline(always)]

@@ -18,7 +18,9 @@ use crate::geometry::Geometry;
 pub(crate) const MAX_LEVELS: usize = 8;
 
 /// One level: its rows, and the index of those rows by class.
+/// Padded to a power of two, so that finding one by number is a shift.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(align(128))]
 pub(crate) struct Level {
     /// Add this to a row's number to get its word (wrapping).
     pub(crate) shift: usize,

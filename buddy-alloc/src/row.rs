@@ -26,28 +26,31 @@ const MULTIPLES: [u64; CLASSES] = [
     0,
 ];
 
-/// A row's aligned runs, by class: `runs[c]` has a bit at the start of each aligned run of 2^c set bits.
-pub(crate) struct Runs<G: Geometry>([G::Word; CLASSES]);
+/// A row, asked for its aligned runs: those of 2^c set bits that begin at a multiple of 2^c.
+///
+/// The row is seen as lanes of 2^c bits. Adding 1 to each carries into a lane's highest bit iff all bits below it are
+/// set, and never further, because the highest bits are left out of the sum. Four operations for any class, none of
+/// which waits for another class.
+pub(crate) struct Runs<G: Geometry>(G::Word);
 
 impl<G: Geometry> Runs<G> {
-    /// O(log width), without a branch.
     #[inline(always)]
     pub(crate) fn of(row: G::Word) -> Self {
-        let mut runs = [G::Word::ZERO; CLASSES];
-        runs[0] = row;
-        let mut class = 1;
-        while class < G::LOG2 as usize {
-            let below = runs[class - 1];
-            runs[class] = below & (below >> (1 << (class - 1))) & G::Word::truncate(MULTIPLES[class]);
-            class += 1;
-        }
-        Self(runs)
+        Self(row)
+    }
+
+    /// The highest bits of the runs of `class`.
+    #[inline(always)]
+    fn ends(&self, class: u32) -> G::Word {
+        let lowest = MULTIPLES[class as usize % CLASSES];
+        let (lowest, highest) = (G::Word::truncate(lowest), G::Word::truncate(lowest << ((1 << class) - 1)));
+        (self.0 & !highest).plus(lowest) & self.0 & highest
     }
 
     /// The starts of the runs of `class`.
     #[inline(always)]
     pub(crate) fn of_class(&self, class: u32) -> G::Word {
-        self.0[class as usize % CLASSES]
+        self.ends(class) >> ((1 << class) - 1)
     }
 
     /// The largest class that has a run; meaningless for an empty row. A full row counts as the largest class but one
@@ -56,8 +59,8 @@ impl<G: Geometry> Runs<G> {
     pub(crate) fn largest(&self) -> u32 {
         let mut largest = 0;
         let mut class = 1;
-        while class < G::LOG2 as usize {
-            largest += u32::from(self.0[class] != G::Word::ZERO);
+        while class < G::LOG2 {
+            largest += u32::from(self.ends(class) != G::Word::ZERO);
             class += 1;
         }
         largest

@@ -18,20 +18,29 @@ impl<G: Geometry> Engine<'_, G> {
         let (level, class) = Self::place_of(order);
         let (row, unit) = (Self::row_of(level, offset), Self::unit_of(level, offset));
         let mask = low::<G>(class) << bit_number::<G>(unit);
-        if self.row(level, row) & mask == G::Word::ZERO {
-            if level > 0 && !self.are_units_whole(level, unit, 1 << class) {
-                if !self.are_units_allocated(level, unit, 1 << class) {
-                    return Err(FreeError::NotAllocated);
-                }
-                self.fill_units(level, unit, 1 << class);
+        let allocated = self.row(level, row) & mask == G::Word::ZERO;
+        if !(allocated && (level == 0 || self.are_units_whole(level, unit, 1 << class))) {
+            self.prepare(level, row, unit, class)?;
+        }
+        self.set(level, row, mask);
+        self.free += 1 << order;
+        Ok(())
+    }
+
+    /// A block that is given back is a part of a larger one, or several smaller ones: makes its row speak for itself, and
+    /// the rows of its units full. Or changes nothing, if a frame of it is free.
+    #[inline(never)]
+    fn prepare(&mut self, level: usize, row: usize, unit: usize, class: u32) -> Result<(), FreeError> {
+        if self.row(level, row) & (low::<G>(class) << bit_number::<G>(unit)) == G::Word::ZERO {
+            if !self.are_units_allocated(level, unit, 1 << class) {
+                return Err(FreeError::NotAllocated);
             }
+            self.fill_units(level, unit, 1 << class);
         } else if self.is_allocated_as_a_whole(level, row) {
             self.break_up(level, row);
         } else {
             return Err(FreeError::NotAllocated);
         }
-        self.set(level, row, mask);
-        self.free += 1 << order;
         Ok(())
     }
 
@@ -41,7 +50,8 @@ impl<G: Geometry> Engine<'_, G> {
         let here = self.level(0);
         let at = (offset >> G::LOG2).wrapping_add(here.shift);
         let hot = at == here.hot;
-        match self.words.get_mut(at) {
+        // The place of the hot row rather than that of the frame's: it is known earlier.
+        match self.words.get_mut(here.hot) {
             Some(word) if hot && *word & bit::<G>(offset) == G::Word::ZERO => {
                 *word = *word | bit::<G>(offset);
                 self.free += 1;
@@ -49,6 +59,24 @@ impl<G: Geometry> Engine<'_, G> {
             }
             _ => false,
         }
+    }
+
+    /// Takes a huge page back if it lies in the row at hand and was allocated as a whole; whether it did.
+    #[inline(always)]
+    pub(super) fn give_hot_huge(&mut self, offset: usize) -> bool {
+        let (level, class) = const { ((G::HUGE / G::LOG2) as usize, G::HUGE % G::LOG2) };
+        let (row, unit) = (Self::row_of(level, offset), Self::unit_of(level, offset));
+        let (at, mask) = (self.level(level).hot, low::<G>(class) << bit_number::<G>(unit));
+        let word = self.word_at(at);
+        if at != self.slot(level, row)
+            || word & mask != G::Word::ZERO
+            || !self.are_units_whole(level, unit, 1 << class)
+        {
+            return false;
+        }
+        self.set_word_at(at, word | mask);
+        self.free += 1 << G::HUGE;
+        true
     }
 
     /// Takes a run back whose frames all lie in a bank and are allocated.
@@ -85,7 +113,7 @@ impl<G: Geometry> Engine<'_, G> {
     }
 
     /// Whether the rows of these units, whose bits are clear, are full: they were allocated as a whole.
-    #[inline]
+    #[inline(always)]
     fn are_units_whole(&self, level: usize, first: usize, count: usize) -> bool {
         let below = self.level(level.wrapping_sub(1));
         let start = first.wrapping_add(below.shift);

@@ -8,13 +8,24 @@ use crate::row::{Runs, bit, bit_number, full};
 
 impl<G: Geometry> Engine<'_, G> {
     /// Row `row` of `level` enters the index. O(depth), mostly one word.
-    #[inline]
+    #[inline(always)]
     pub(super) fn enter(&mut self, level: usize, row: usize, class: u32) {
+        let here = self.level(level);
+        let number = row.wrapping_sub(here.first);
+        let Some(word) = self.words.get_mut(Self::entry(here.tiers[0], number, class)) else { return };
+        let before = *word;
+        *word = before | bit::<G>(number);
+        if before == G::Word::ZERO {
+            self.enter_above(level, number >> G::LOG2, class);
+        }
+    }
+
+    /// A group of tier 0 has a row of this class now: the tiers above learn of it.
+    #[inline(never)]
+    fn enter_above(&mut self, level: usize, mut number: usize, class: u32) {
         let here = &mut self.layout.levels[level % MAX_LEVELS];
-        let mut number = row.wrapping_sub(here.first);
-        for tier in here.tiers.iter().take(here.depth) {
-            let at = tier + (number >> G::LOG2) * G::LOG2 as usize + class as usize;
-            let Some(word) = self.words.get_mut(at) else { return };
+        for tier in here.tiers.iter().take(here.depth).skip(1) {
+            let Some(word) = self.words.get_mut(Self::entry(*tier, number, class)) else { return };
             let before = *word;
             *word = before | bit::<G>(number);
             if before != G::Word::ZERO {
@@ -26,15 +37,27 @@ impl<G: Geometry> Engine<'_, G> {
     }
 
     /// Row `row` of `level` leaves the index. O(depth), mostly one word.
-    #[inline]
+    #[inline(always)]
     pub(super) fn leave(&mut self, level: usize, row: usize, class: u32) {
+        let here = self.level(level);
+        let number = row.wrapping_sub(here.first);
+        let Some(word) = self.words.get_mut(Self::entry(here.tiers[0], number, class)) else { return };
+        let after = *word & !bit::<G>(number);
+        *word = after;
+        if after == G::Word::ZERO {
+            self.leave_above(level, number >> G::LOG2, class);
+        }
+    }
+
+    /// A group of tier 0 has no row of this class any more: the tiers above learn of it.
+    #[inline(never)]
+    fn leave_above(&mut self, level: usize, mut number: usize, class: u32) {
         let here = &mut self.layout.levels[level % MAX_LEVELS];
-        let mut number = row.wrapping_sub(here.first);
-        for tier in here.tiers.iter().take(here.depth) {
-            let at = tier + (number >> G::LOG2) * G::LOG2 as usize + class as usize;
-            let Some(word) = self.words.get_mut(at) else { return };
-            *word = *word & !bit::<G>(number);
-            if *word != G::Word::ZERO {
+        for tier in here.tiers.iter().take(here.depth).skip(1) {
+            let Some(word) = self.words.get_mut(Self::entry(*tier, number, class)) else { return };
+            let after = *word & !bit::<G>(number);
+            *word = after;
+            if after != G::Word::ZERO {
                 return;
             }
             number >>= G::LOG2;
@@ -42,13 +65,20 @@ impl<G: Geometry> Engine<'_, G> {
         here.classes &= !(1 << class);
     }
 
+    /// Where a tier keeps the bit of member `number` for a class.
+    #[inline(always)]
+    fn entry(tier: usize, number: usize, class: u32) -> usize {
+        tier.wrapping_add((number >> G::LOG2) * G::LOG2 as usize).wrapping_add(class as usize)
+    }
+
     /// The lowest indexed row of a class that has one. O(depth).
     #[inline]
     pub(super) fn lowest(&self, level: usize, class: u32) -> usize {
         let here = self.level(level);
-        let mut number = 0;
-        for tier in here.tiers.iter().take(here.depth).rev() {
-            let word = self.word_at(tier + number * G::LOG2 as usize + class as usize);
+        let (mut number, mut tier) = (0, here.depth);
+        while tier > 0 {
+            tier -= 1;
+            let word = self.word_at(Self::entry(here.tiers[tier % MAX_LEVELS], number << G::LOG2, class));
             number = number << G::LOG2 | word.lowest() as usize;
         }
         number + here.first

@@ -11,20 +11,32 @@ impl<G: Geometry> Engine<'_, G> {
     #[inline]
     pub(super) fn take_order(&mut self, order: u32) -> Option<usize> {
         if order == 0 {
-            // The lowest frame of the row at hand.
-            let here = self.level(0);
-            let (at, shift) = (here.hot, here.shift);
-            let word = self.word_at(at);
-            if word != G::Word::ZERO {
-                let position = word.lowest();
-                self.set_word_at(at, word & !(G::Word::ONE << position));
-                self.count_taken(1);
-                return Some(at.wrapping_sub(shift) << G::LOG2 | position as usize);
+            if let Some(offset) = self.take_hot() {
+                return Some(offset);
+            }
+        } else if order == G::HUGE {
+            if let Some(offset) = self.take_hot_huge() {
+                return Some(offset);
             }
         }
         let offset = self.take_units(order)?;
         self.count_taken(1 << order);
         Some(offset)
+    }
+
+    /// Takes the lowest frame of the row at hand.
+    #[inline(always)]
+    pub(super) fn take_hot(&mut self) -> Option<usize> {
+        let here = self.level(0);
+        let (at, shift) = (here.hot, here.shift);
+        let word = self.word_at(at);
+        if word == G::Word::ZERO {
+            return None;
+        }
+        let position = word.lowest();
+        self.set_word_at(at, word & !(G::Word::ONE << position));
+        self.count_taken(1);
+        Some(at.wrapping_sub(shift) << G::LOG2 | position as usize)
     }
 
     /// Takes all frames of a run if all are free; whether it did. Puts hot rows back. O(blocks × levels).
@@ -58,18 +70,63 @@ impl<G: Geometry> Engine<'_, G> {
         self.least_free = self.least_free.min(self.free);
     }
 
+    #[inline]
     fn take_units(&mut self, order: u32) -> Option<usize> {
         let (wanted, class) = Self::place_of(order);
-        let keeps_hot = order == 0 || order == G::HUGE;
-        if order == G::HUGE {
-            let at = self.level(wanted).hot;
-            let word = self.word_at(at);
-            if let Some(position) = Runs::<G>::of(word).place(class) {
-                self.set_word_at(at, word & !(low::<G>(class) << position));
-                let row = at.wrapping_sub(self.level(wanted).shift);
-                return Some((row << G::LOG2 | position as usize) << (G::LOG2 as usize * wanted));
+        if order != G::HUGE && order != 0 {
+            let fitting = self.level(wanted).classes >> class;
+            if wanted < self.layout.count && fitting != 0 {
+                return self.take_indexed(wanted, class, class + fitting.trailing_zeros());
             }
         }
+        self.take_split(order)
+    }
+
+    /// Takes the lowest huge page of the row at hand. Apart from the rest, because its level and class are constants.
+    #[inline(always)]
+    pub(super) fn take_hot_huge(&mut self) -> Option<usize> {
+        let (level, class) = const { ((G::HUGE / G::LOG2) as usize, G::HUGE % G::LOG2) };
+        let here = self.level(level);
+        let (at, shift) = (here.hot, here.shift);
+        let word = self.word_at(at);
+        let starts = Runs::<G>::of(word).of_class(class);
+        if starts == G::Word::ZERO {
+            return None;
+        }
+        let position = starts.lowest();
+        self.set_word_at(at, word & !(low::<G>(class) << position));
+        self.count_taken(1 << G::HUGE);
+        let row = at.wrapping_sub(shift);
+        Some((row << G::LOG2 | position as usize) << (G::LOG2 as usize * level))
+    }
+
+    /// Takes a run of `class` from the lowest row of class `found`.
+    #[inline(always)]
+    fn take_indexed(&mut self, level: usize, class: u32, found: u32) -> Option<usize> {
+        let row = self.lowest(level, found);
+        let at = self.slot(level, row);
+        let word = self.word_at(at);
+        let runs = Runs::<G>::of(word);
+        let position = runs.place(class)?;
+        let rest = word & !(low::<G>(class) << position);
+        self.set_word_at(at, rest);
+        // Another run of the row's class: it stays where it is in the index.
+        let broken = G::Word::ONE << (position >> found << found);
+        if runs.of_class(found) & !broken == G::Word::ZERO {
+            self.leave(level, row, found);
+            if rest != G::Word::ZERO {
+                self.enter(level, row, Runs::<G>::of(rest).largest());
+            }
+        }
+        Some((row << G::LOG2 | position as usize) << (G::LOG2 as usize * level))
+    }
+
+    /// Takes a block from the level's own rows or by splitting a unit of a higher one; a row that serves single frames
+    /// or huge pages becomes hot.
+    #[inline(never)]
+    fn take_split(&mut self, order: u32) -> Option<usize> {
+        let (wanted, class) = Self::place_of(order);
+        let keeps_hot = order == 0 || order == G::HUGE;
         let (mut level, mut row, found) = self.find(wanted, class)?;
         // The row that was found: it gives a unit to split, or the block itself.
         let taken = if level == wanted { class } else { 0 };
