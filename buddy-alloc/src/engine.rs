@@ -9,6 +9,7 @@ use crate::layout::{Layout, Level, MAX_LEVELS, NONE};
 use crate::row::{bit, full};
 
 mod check;
+mod exact;
 mod figures;
 mod free;
 mod index;
@@ -19,7 +20,8 @@ mod take;
 /// A buddy system over page frames, for one owner (`&mut self`).
 ///
 /// It deals in numbers only and never touches a frame. Blocks are 2^k frames at multiples of 2^k, counted from frame
-/// 0, whatever region it manages. Partial frees are legal: frames are given back by any run, whole blocks or parts.
+/// 0, whatever region it manages. Partial frees are legal: frames are given back by any run, whole blocks or parts; an
+/// [exact](Geometry::EXACT) geometry refuses them and costs 1 bit a frame.
 ///
 /// ```text
 ///  level 2   ··01                             1 bit = 4096 frames
@@ -47,6 +49,7 @@ mod take;
 /// * the index has exactly the rows that are neither empty nor full nor hot, each under its class
 /// * a summary bit of the index is set iff its group has a row of that class
 /// * the count of free frames is that of the bits
+/// * if the geometry is exact: blocks begin at allocated frames of the banks, and allocated frames begin with a block
 ///
 /// # Complexity
 /// An order is allocated and freed in O(levels), at most 8 and for 64 GiB 5; freeing on level 1 looks at 2^(k−6) rows.
@@ -136,10 +139,12 @@ impl<'m, G: Geometry> Engine<'m, G> {
     pub fn allocate_order(&mut self, order: Order) -> Result<Frame, AllocError> {
         if order == Order::ZERO {
             if let Some(offset) = self.take_hot() {
+                self.mark(offset);
                 return Ok(self.frame(offset));
             }
         } else if u32::from(order.get()) == G::HUGE {
             if let Some(offset) = self.take_hot_huge() {
+                self.mark(offset);
                 return Ok(self.frame(offset));
             }
         }
@@ -151,7 +156,8 @@ impl<'m, G: Geometry> Engine<'m, G> {
     ///
     /// # Errors
     /// [`FreeError::Misaligned`] if the frame is no multiple of 2^k, [`FreeError::Foreign`] if a frame lies outside the
-    /// banks, [`FreeError::NotAllocated`] if one is free already. Nothing is changed then.
+    /// banks, [`FreeError::NotAllocated`] if one is free already, [`FreeError::WrongSize`] if the geometry is exact and
+    /// they are not one block. Nothing is changed then.
     #[inline]
     pub fn free_order(&mut self, frame: Frame, order: Order) -> Result<(), FreeError> {
         if order == Order::ZERO {
@@ -171,16 +177,12 @@ impl<'m, G: Geometry> Engine<'m, G> {
     /// Gives back any run of allocated frames: a whole one, a part, several side by side. O(blocks in the run × levels).
     ///
     /// # Errors
-    /// [`FreeError::Foreign`] if a frame lies outside the banks, [`FreeError::NotAllocated`] if one is free already.
-    /// Nothing is changed then.
+    /// [`FreeError::Foreign`] if a frame lies outside the banks, [`FreeError::NotAllocated`] if one is free already,
+    /// [`FreeError::WrongSize`] if the geometry is exact and they are not one block. Nothing is changed then.
     pub fn free(&mut self, run: FrameRun) -> Result<(), FreeError> {
-        if !self.banks.manage(run.first(), run.count()) {
-            return Err(FreeError::Foreign);
-        }
+        self.check_block(run)?;
         let offset = self.offset(run.first());
-        if !self.is_run_allocated(offset, run.count()) {
-            return Err(FreeError::NotAllocated);
-        }
+        self.unmark(offset);
         self.give_run(offset, run.count());
         Ok(())
     }
@@ -189,7 +191,10 @@ impl<'m, G: Geometry> Engine<'m, G> {
     #[inline(never)]
     fn allocate_block(&mut self, order: Order) -> Result<Frame, AllocError> {
         match self.take_order(u32::from(order.get())) {
-            Some(offset) => Ok(self.frame(offset)),
+            Some(offset) => {
+                self.mark(offset);
+                Ok(self.frame(offset))
+            }
             None => Err(self.refuse(order.frames())),
         }
     }
@@ -203,7 +208,17 @@ impl<'m, G: Geometry> Engine<'m, G> {
         if !self.banks.manage(frame, order.frames()) {
             return Err(FreeError::Foreign);
         }
-        self.give_order(self.offset(frame), u32::from(order.get()))
+        let offset = self.offset(frame);
+        if G::EXACT {
+            if !self.is_run_allocated(offset, order.frames()) {
+                return Err(FreeError::NotAllocated);
+            }
+            if !self.is_block(offset, order.frames()) {
+                return Err(FreeError::WrongSize);
+            }
+            self.unmark(offset);
+        }
+        self.give_order(offset, u32::from(order.get()))
     }
 
     /// An engine in whose banks nothing is free.

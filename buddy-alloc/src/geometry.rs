@@ -39,6 +39,8 @@ pub trait Geometry: Debug + private::Sealed {
     const LOG2: u32;
     /// The order besides 0 that is served from a row kept at hand.
     const HUGE: u32;
+    /// Whether the engine keeps where blocks begin, and refuses a free of another size.
+    const EXACT: bool = false;
     /// Bits in a row.
     const BITS: u32 = 1 << Self::LOG2;
 }
@@ -73,11 +75,30 @@ impl Geometry for Rows4 {
     const HUGE: u32 = 2;
 }
 
+/// A geometry whose engine also keeps where each block begins: 1 bit more a frame, 0.264 bytes in all for [`Rows64`].
+///
+/// What is given back must be exactly a block (or run) as it was handed out: another size or start is
+/// [`FreeError::WrongSize`](hectare_core::FreeError::WrongSize). A part is given back after
+/// [`split`](crate::Engine::split).
+#[cfg(feature = "exact")]
+#[derive(Clone, Copy, Debug)]
+pub struct Exact<G>(core::marker::PhantomData<G>);
+
+#[cfg(feature = "exact")]
+impl<G: Geometry> Geometry for Exact<G> {
+    type Word = G::Word;
+    const LOG2: u32 = G::LOG2;
+    const HUGE: u32 = G::HUGE;
+    const EXACT: bool = true;
+}
+
 mod private {
     pub trait Sealed {}
     impl Sealed for super::Rows64 {}
     impl Sealed for super::Rows32 {}
     impl Sealed for super::Rows4 {}
+    #[cfg(feature = "exact")]
+    impl<G: super::Geometry> Sealed for super::Exact<G> {}
 }
 
 macro_rules! word {

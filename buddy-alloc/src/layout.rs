@@ -1,11 +1,13 @@
 //! Where each level's rows and index lie in the caller's slice of words.
 //!
 //! ```text
-//!  words   [ rows of level 0 ……… | index of level 0 | rows of level 1 | index | … | one row, at the top | index ]
+//!  words   [ rows of level 0 ……… | index of level 0 | rows of level 1 | index | … | one row, at the top | index | heads ]
 //!
 //!  index   tier 0: for each group of 64 rows, one word for each class: bit r = row r has that class
 //!          tier 1: for each group of 64 groups, one word for each class: bit g = group g has such a row
 //!          …       until one group is left; which classes that one has is in `Level::classes`
+//!
+//!  heads   if the geometry is exact: for each row of level 0 a word, bit set = a block begins at that frame
 //! ```
 //! All words of a group stand side by side: a row that changes its class stays on one or two cache lines.
 #![forbid(unsafe_code)]
@@ -54,13 +56,16 @@ pub(crate) struct Layout {
     pub(crate) levels: [Level; MAX_LEVELS],
     /// How many levels, at least 1.
     pub(crate) count: usize,
+    /// Add this to a row's number to get the word that says where blocks begin in it (wrapping), if it is kept.
+    pub(crate) heads: usize,
     /// How many words in all.
     pub(crate) words: usize,
 }
 
 impl Layout {
     /// Of nothing.
-    pub(crate) const EMPTY: Self = Self { origin: 0, levels: [Level::EMPTY; MAX_LEVELS], count: 0, words: 0 };
+    pub(crate) const EMPTY: Self =
+        Self { origin: 0, levels: [Level::EMPTY; MAX_LEVELS], count: 0, heads: 0, words: 0 };
 
     /// The layout over `span`; `None` if it needs too many levels or words for this machine.
     #[expect(clippy::cast_possible_truncation, reason = "checked: the last frame's distance fits usize")]
@@ -80,7 +85,7 @@ impl Layout {
             return None;
         }
         let (start, last) = (start - origin, last - origin);
-        let mut layout = Self { origin, levels: [Level::EMPTY; MAX_LEVELS], count, words: 0 };
+        let mut layout = Self { origin, levels: [Level::EMPTY; MAX_LEVELS], count, heads: 0, words: 0 };
         let mut level = 0;
         while level < count {
             let width = G::LOG2 * (level as u32 + 1);
@@ -103,6 +108,10 @@ impl Layout {
             }
             layout.levels[level] = here;
             level += 1;
+        }
+        if G::EXACT {
+            layout.heads = layout.words.wrapping_sub(layout.levels[0].first);
+            layout.words += layout.levels[0].rows;
         }
         Some(layout)
     }

@@ -17,6 +17,8 @@ pub mod zones;
 pub use banks::{Bank, Banks};
 pub use census::Census;
 pub use engine::Engine;
+#[cfg(feature = "exact")]
+pub use geometry::Exact;
 pub use geometry::{Geometry, Rows4, Rows32, Rows64, Word};
 pub use layout::words_for;
 pub use memory_map::{DMA_LIMIT, DMA32_LIMIT, MapEntry};

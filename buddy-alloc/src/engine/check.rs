@@ -59,6 +59,7 @@ impl<G: Geometry> CheckInvariants for Engine<'_, G> {
             (here.first..here.first + here.rows).try_for_each(|row| self.check_units(level, row))?;
             self.check_index(level)?;
         }
+        self.check_heads()?;
         let mut free = 0;
         for run in self.free_runs() {
             free += run.count();

@@ -47,18 +47,19 @@ impl<G: Geometry> Engine<'_, G> {
     /// Takes one frame back if it lies in the row at hand and is allocated; whether it did.
     #[inline(always)]
     pub(super) fn give_hot(&mut self, offset: usize) -> bool {
-        let here = self.level(0);
-        let at = (offset >> G::LOG2).wrapping_add(here.shift);
-        let hot = at == here.hot;
-        // The place of the hot row rather than that of the frame's: it is known earlier.
-        match self.words.get_mut(here.hot) {
-            Some(word) if hot && *word & bit::<G>(offset) == G::Word::ZERO => {
-                *word = *word | bit::<G>(offset);
-                self.free += 1;
-                true
-            }
-            _ => false,
+        let (hot, shift) = (self.level(0).hot, self.level(0).shift);
+        if (offset >> G::LOG2).wrapping_add(shift) != hot || !self.is_block(offset, 1) {
+            return false;
         }
+        // The place of the hot row rather than that of the frame's: it is known earlier.
+        let word = self.word_at(hot);
+        if word & bit::<G>(offset) != G::Word::ZERO {
+            return false;
+        }
+        self.set_word_at(hot, word | bit::<G>(offset));
+        self.free += 1;
+        self.unmark(offset);
+        true
     }
 
     /// Takes a huge page back if it lies in the row at hand and was allocated as a whole; whether it did.
@@ -71,9 +72,11 @@ impl<G: Geometry> Engine<'_, G> {
         if at != self.slot(level, row)
             || word & mask != G::Word::ZERO
             || !self.are_units_whole(level, unit, 1 << class)
+            || !self.is_block(offset, 1 << G::HUGE)
         {
             return false;
         }
+        self.unmark(offset);
         self.set_word_at(at, word | mask);
         self.free += 1 << G::HUGE;
         true

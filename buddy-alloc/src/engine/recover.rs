@@ -9,24 +9,25 @@ use crate::geometry::{Geometry, Word};
 use crate::row::full;
 
 impl<'m, G: Geometry> Engine<'m, G> {
-    /// How many words [`save`](Self::save) writes: one for each row of level 0.
+    /// How many words [`save`](Self::save) writes: one for each row of level 0, two if the geometry is exact.
     #[must_use]
     pub fn bitmap_words(&self) -> usize {
-        self.level(0).rows
+        self.level(0).rows + self.heads().len()
     }
 
     /// Writes which frames are free: bit i of word w is frame `first + w × width + i`, where `first` is the first frame
-    /// of the span rounded down to the width of a row. O(rows).
+    /// of the span rounded down to the width of a row. If the geometry is exact, as many words follow that say where
+    /// blocks begin. O(rows).
     ///
     /// # Errors
     /// [`RegionError::TooSmall`] iff `bitmap` is shorter than [`bitmap_words`](Self::bitmap_words). Nothing is written
     /// then.
     pub fn save(&self, bitmap: &mut [G::Word]) -> Result<(), RegionError> {
         let here = self.level(0);
-        let bitmap = bitmap.get_mut(..here.rows).ok_or(RegionError::TooSmall)?;
-        for (row, word) in (here.first..).zip(bitmap) {
-            *word = self.free_bits(row);
-        }
+        let bitmap = bitmap.get_mut(..self.bitmap_words()).ok_or(RegionError::TooSmall)?;
+        let heads = self.heads().iter().copied();
+        let rows = (here.first..here.first + here.rows).map(|row| self.free_bits(row));
+        bitmap.iter_mut().zip(rows.chain(heads)).for_each(|(place, word)| *place = word);
         Ok(())
     }
 
@@ -35,7 +36,8 @@ impl<'m, G: Geometry> Engine<'m, G> {
     ///
     /// # Errors
     /// As [`with_span`](Self::with_span); [`RegionError::TooSmall`] iff the bitmap is shorter than the span,
-    /// [`RegionError::Unknown`] iff it has a frame free that lies in no bank.
+    /// [`RegionError::Unknown`] iff it has a frame free, or the begin of a block, that lies in no bank, or
+    /// blocks that do not begin where allocated frames do.
     pub fn recover(
         span: FrameRun,
         banks: Banks<'m>,
@@ -44,7 +46,8 @@ impl<'m, G: Geometry> Engine<'m, G> {
     ) -> Result<Self, RegionError> {
         let mut engine = Self::all_allocated(span, banks, words)?;
         let first = engine.level(0).first;
-        let bitmap = bitmap.get(..engine.level(0).rows).ok_or(RegionError::TooSmall)?;
+        let bitmap = bitmap.get(..engine.bitmap_words()).ok_or(RegionError::TooSmall)?;
+        let (bitmap, heads) = bitmap.split_at_checked(engine.level(0).rows).ok_or(RegionError::TooSmall)?;
         for (row, word) in (first..).zip(bitmap) {
             let mut rest = *word & full::<G>();
             while rest != G::Word::ZERO {
@@ -60,6 +63,8 @@ impl<'m, G: Geometry> Engine<'m, G> {
                 rest = if above < G::BITS { rest >> above << above } else { G::Word::ZERO };
             }
         }
+        engine.heads_mut().iter_mut().zip(heads).for_each(|(place, word)| *place = *word & full::<G>());
+        engine.check_heads().map_err(|_| RegionError::Unknown)?;
         engine.least_free = engine.free;
         Ok(engine)
     }

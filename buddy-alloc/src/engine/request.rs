@@ -38,6 +38,9 @@ impl<G: Geometry> Engine<'_, G> {
             }
             _ => self.take_anywhere(&request),
         };
+        if let Some(offset) = offset {
+            self.mark(offset);
+        }
         let run = offset.and_then(|offset| FrameRun::new(self.frame(offset), count));
         run.ok_or_else(|| self.refuse(count))
     }
@@ -56,6 +59,7 @@ impl<G: Geometry> Engine<'_, G> {
         match prepare(run) {
             Ok(()) => Ok(run),
             Err(error) => {
+                self.unmark(self.offset(run.first()));
                 self.give_run(self.offset(run.first()), run.count());
                 Err(error)
             }
@@ -73,6 +77,7 @@ impl<G: Geometry> Engine<'_, G> {
             return Err(FreeError::Foreign.into());
         }
         if self.take_run(self.offset(run.first()), run.count()) {
+            self.mark(self.offset(run.first()));
             Ok(())
         } else {
             Err(AllocError::Fragmented)
@@ -94,6 +99,7 @@ impl<G: Geometry> Engine<'_, G> {
         while let Some(bank) = self.banks.get(number) {
             if let Some(part) = common(bank, run) {
                 self.take_run(self.offset(part.first()), part.count());
+                self.mark(self.offset(part.first()));
                 taken += part.count();
             }
             number += 1;
@@ -107,6 +113,7 @@ impl<G: Geometry> Engine<'_, G> {
         let mut taken = 0;
         for place in frames {
             let Some(offset) = self.take_order(order.get().into()) else { break };
+            self.mark(offset);
             *place = self.frame(offset);
             taken += 1;
         }
@@ -122,6 +129,7 @@ impl<G: Geometry> Engine<'_, G> {
             match self.take_order(order) {
                 Some(offset) => {
                     left -= 1 << order;
+                    self.mark(offset);
                     if let Some(run) = FrameRun::new(self.frame(offset), 1 << order) {
                         take(run);
                     }
@@ -136,15 +144,10 @@ impl<G: Geometry> Engine<'_, G> {
     /// Makes an allocated run longer where it lies, by `more` frames behind it; the longer run.
     ///
     /// # Errors
-    /// [`AllocError::BadBlock`] iff the run is not allocated, [`AllocError::NotInPlace`] iff one of the frames behind it
+    /// [`AllocError::BadBlock`] iff [`free`](Self::free) would refuse the run, [`AllocError::NotInPlace`] iff one of the frames behind it
     /// is not free. Nothing is changed then.
     pub fn grow(&mut self, run: FrameRun, more: NonZero<u64>) -> Result<FrameRun, AllocError> {
-        if !self.banks.manage(run.first(), run.count()) {
-            return Err(FreeError::Foreign.into());
-        }
-        if !self.is_run_allocated(self.offset(run.first()), run.count()) {
-            return Err(FreeError::NotAllocated.into());
-        }
+        self.check_block(run)?;
         let grown = run.count().checked_add(more.get()).and_then(|count| FrameRun::new(run.first(), count));
         let grown = grown.ok_or(AllocError::NotInPlace)?;
         if self.banks.manage(run.end(), more.get()) && self.take_run(self.offset(run.end()), more.get()) {
@@ -195,7 +198,7 @@ impl<G: Geometry> Engine<'_, G> {
     /// A count of frames that a found block holds.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "no longer than a block of this engine")]
-    fn distance(count: u64) -> usize {
+    pub(super) fn distance(count: u64) -> usize {
         count as usize
     }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
 
+#[cfg(feature = "exact")]
+mod exact;
 mod examples;
 mod peers;
 mod shadow;

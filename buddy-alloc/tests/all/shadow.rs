@@ -8,6 +8,7 @@
 use hectare_buddy::{Banks, Engine, Frames, Geometry, Request, Rows4, Rows32, Rows64, Word, words_for};
 use hectare_core::{CheckInvariants, DirectMap, Figures, Frame, FrameRun, RegionError, Violation};
 use hectare_testkit::drive::{FrameModel, drive};
+use hectare_testkit::op::FrameOp;
 use hectare_testkit::op::frames::strategy;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -258,17 +259,30 @@ proptest! {
 
     #[test]
     fn the_testkit_driver(start in 0u64..5000, ops in vec(strategy(40, 600), 0..4 * OPS)) {
-        let span = run(start, 5000);
-        let mut table = [None; 1];
-        let mut banks = Banks::new(&mut table);
-        banks.add(span).unwrap();
-        let mut words = vec![0; words_for::<Rows64>(span).unwrap()];
-        let engine = Engine::<Rows64>::new(banks, &mut words).unwrap();
-        // SAFETY: no window shows the frames: nobody writes to them.
-        let source = unsafe { Frames::<Rows64>::new(engine) };
-        let mut model = FrameModel::new(source, &[span], None::<DirectMap>)
-            .taking_parts()
-            .checking(one_engine, nothing_is_held);
-        drive(&mut model, ops, 10).unwrap();
+        drive_engine::<Rows64>(start, ops);
     }
+}
+
+#[cfg(feature = "exact")]
+proptest! {
+    #![proptest_config(cases(120))]
+
+    #[test]
+    fn the_testkit_driver_gives_back_what_it_took(start in 0u64..5000, ops in vec(strategy(40, 600), 0..4 * OPS)) {
+        drive_engine::<hectare_buddy::Exact<Rows64>>(start, ops);
+    }
+}
+
+fn drive_engine<G: Geometry<Word = u64>>(start: u64, ops: Vec<FrameOp>) {
+    let span = run(start, 5000);
+    let mut table = [None; 1];
+    let mut banks = Banks::new(&mut table);
+    banks.add(span).unwrap();
+    let mut words = vec![0; words_for::<G>(span).unwrap()];
+    let engine = Engine::<G>::new(banks, &mut words).unwrap();
+    // SAFETY: no window shows the frames: nobody writes to them.
+    let source = unsafe { Frames::<G>::new(engine) };
+    let model = FrameModel::new(source, &[span], None::<DirectMap>).checking(one_engine, nothing_is_held);
+    let mut model = if G::EXACT { model } else { model.taking_parts() };
+    drive(&mut model, ops, 10).unwrap();
 }
