@@ -1,7 +1,9 @@
-//! A source of page frames against its shadow.
+//! Page frames against their shadow, in rows of a width that the last byte chooses.
 #![no_main]
 
-/// The source under test, with its shadow.
-use hectare_testkit::fuzz::plain_frames as model;
+#[path = "../../buddy-alloc/tests/all/driven.rs"]
+mod driven;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hectare_testkit::fuzz::frames(model(), bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    driven::drive(hectare_testkit::fuzz::kind(bytes, driven::KINDS), bytes);
+});

@@ -1,7 +1,9 @@
-//! A source of abstract ranges against its shadow.
+//! Ranges against their shadow, by a policy that the last byte chooses.
 #![no_main]
 
-/// The source under test, with its shadow.
-use hectare_testkit::fuzz::naive_ranges as model;
+#[path = "../../fit-alloc/tests/driven/ranges.rs"]
+mod driven;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hectare_testkit::fuzz::ranges(model(), bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    driven::drive(hectare_testkit::fuzz::kind(bytes, driven::KINDS), bytes);
+});

@@ -45,9 +45,24 @@ pub struct Arena {
     given: Vec<Range<usize>>,
 }
 
-/// What stands at `offset` of the whole allocation.
-fn canary(offset: usize) -> u8 {
-    offset.wrapping_mul(0x9e35).to_le_bytes()[1] | 1
+/// Canaries repeat after so many bytes.
+const PERIOD: usize = 1 << 16;
+
+/// What stands at each offset of the whole allocation, modulo the period. As a table, to be compared in one go.
+static CANARIES: [u8; PERIOD] = {
+    let mut bytes = [0; PERIOD];
+    let mut offset = 0;
+    while offset < PERIOD {
+        bytes[offset] = (offset * 0x9e35).to_le_bytes()[1] | 1;
+        offset += 1;
+    }
+    bytes
+};
+
+/// What should stand from `offset` on, for at most `length` bytes.
+fn canaries(offset: usize, length: usize) -> &'static [u8] {
+    let rest = &CANARIES[offset % PERIOD..];
+    &rest[..length.min(rest.len())]
 }
 
 impl Arena {
@@ -164,10 +179,16 @@ impl Arena {
             // SAFETY: the bytes before `stop` are inside the allocation.
             let start = unsafe { self.memory.add(from) };
             // SAFETY: (1) the bytes from there to `stop.start` are inside the allocation and initialised (third
-            // invariant); (2) only this arena writes to them, and it does not while `canaries` lives.
-            let canaries = unsafe { slice::from_raw_parts(start.as_ptr(), stop.start - from) };
-            if let Some(at) = canaries.iter().enumerate().position(|(at, byte)| *byte != canary(from + at)) {
-                return Err(Damage { offset: (from + at).wrapping_sub(self.lead).cast_signed() });
+            // invariant); (2) only this arena writes to them, and it does not while `found` lives.
+            let mut found = unsafe { slice::from_raw_parts(start.as_ptr(), stop.start - from) };
+            while !found.is_empty() {
+                let right = canaries(from, found.len());
+                let (part, rest) = found.split_at(right.len());
+                if part != right {
+                    let at = part.iter().zip(right).take_while(|(found, right)| found == right).count();
+                    return Err(Damage { offset: (from + at).wrapping_sub(self.lead).cast_signed() });
+                }
+                (from, found) = (from + right.len(), rest);
             }
             from = stop.end;
         }
@@ -182,12 +203,15 @@ impl Arena {
     }
 
     /// Writes canaries to a range of the whole allocation.
-    fn fill(&mut self, range: Range<usize>) {
-        for offset in range {
+    fn fill(&mut self, mut range: Range<usize>) {
+        while !range.is_empty() {
+            let right = canaries(range.start, range.len());
             // SAFETY: callers name offsets inside the allocation.
-            let byte = unsafe { self.memory.add(offset) };
-            // SAFETY: it is inside the allocation, and given to nobody (callers' ranges).
-            unsafe { byte.write(canary(offset)) };
+            let start = unsafe { self.memory.add(range.start) };
+            // SAFETY: (1) as many bytes are inside the allocation, and given to nobody (callers' ranges); (2) a static
+            // table lies elsewhere.
+            unsafe { start.copy_from_nonoverlapping(NonNull::from(right).cast(), right.len()) };
+            range.start += right.len();
         }
     }
 }

@@ -38,17 +38,17 @@ pub fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     cases
 }
 
-/// Drives a model with the operations that the bytes hold, and checks it after every few of them.
-fn run<M: Model>(mut model: M, bytes: &[u8], decode: impl Fn(&mut &[u8]) -> Option<M::Op>) {
-    if let Err(failure) = drive(&mut model, decode_all(bytes, decode), 8) {
+/// Drives a model with operations, and checks it after every few of them.
+fn run<M: Model>(mut model: M, ops: impl IntoIterator<Item = M::Op>) {
+    if let Err(failure) = drive(&mut model, ops, 8) {
         panic!("{failure}");
     }
 }
 
 /// The first byte of a case chooses how it begins; the others are operations.
-fn choice(bytes: &[u8]) -> (usize, &[u8]) {
+fn choice(bytes: &[u8]) -> (u32, &[u8]) {
     match bytes.split_first() {
-        Some((first, rest)) => (usize::from(*first), rest),
+        Some((first, rest)) => (u32::from(*first), rest),
         None => (0, bytes),
     }
 }
@@ -59,13 +59,21 @@ fn choice(bytes: &[u8]) -> (usize, &[u8]) {
 /// The heap broke a rule.
 pub fn heap<H: HeapUnderTest>(heap: H, bytes: &[u8]) {
     let (choice, bytes) = choice(bytes);
-    let mut arena = Arena::new(1 << 16, 64);
+    let model = HeapModel::new(heap, Arena::new(1 << 16, 64)).looking_at(128);
     // Large enough for any heap's own tables, at any alignment, side by side or apart.
-    for region in 0..choice % 4 {
-        let start = region * 0x4000 + (choice >> 2 & 15);
-        arena.give(start..start + 0x4000 - (choice >> 6) * 0x1234);
-    }
-    run(HeapModel::new(heap, arena), bytes, HeapOp::decode);
+    let regions = (0..choice % 4).map(|region| HeapOp::AddRegion {
+        start: region * 0x4000 + (choice >> 2 & 15),
+        length: 0x4000 - (choice >> 6) * 0x1234,
+    });
+    let ops: Vec<_> = regions.chain(decode_all(bytes, HeapOp::decode)).collect();
+    run(model, ops);
+}
+
+/// Chooses what a target tries: the last byte of a case, modulo `kinds`. To read the case the byte is not needed, so that
+/// tests replay it on every kind.
+#[must_use]
+pub fn kind(bytes: &[u8], kinds: usize) -> usize {
+    bytes.last().map_or(0, |last| usize::from(*last) % kinds)
 }
 
 /// Target `frames`: any source of frames.
@@ -73,7 +81,7 @@ pub fn heap<H: HeapUnderTest>(heap: H, bytes: &[u8]) {
 /// # Panics
 /// The source broke a rule.
 pub fn frames<S: FrameSource, W: PhysWindow>(model: FrameModel<S, W>, bytes: &[u8]) {
-    run(model, bytes, FrameOp::decode);
+    run(model, decode_all(bytes, FrameOp::decode));
 }
 
 /// The model that target `frames` drives when no other source is to be tried.
@@ -86,6 +94,7 @@ pub fn plain_frames() -> FrameModel<PlainFrames<6>, impl PhysWindow> {
     };
     FrameModel::new(source, &[all], Some(window))
         .taking_parts()
+        .complete()
         .checking(PlainFrames::check_invariants, all_free)
 }
 
@@ -94,7 +103,7 @@ pub fn plain_frames() -> FrameModel<PlainFrames<6>, impl PhysWindow> {
 /// # Panics
 /// The source broke a rule.
 pub fn ranges<S: RangeSource>(model: RangeModel<S>, bytes: &[u8]) {
-    run(model, bytes, RangeOp::decode);
+    run(model, decode_all(bytes, RangeOp::decode));
 }
 
 /// The model that target `ranges` drives when no other source is to be tried.
@@ -105,7 +114,9 @@ pub fn ranges<S: RangeSource>(model: RangeModel<S>, bytes: &[u8]) {
 pub fn naive_ranges() -> RangeModel<NaiveRanges> {
     let space = Extent::new(9, 1 << 14).expect("a space");
     let one_hole = |source: &NaiveRanges| Violation::unless(source.holes().len() == 1, "one hole is left", 0);
-    RangeModel::new(NaiveRanges::new(space), &[space]).checking(NaiveRanges::check_invariants, one_hole)
+    RangeModel::new(NaiveRanges::new(space), &[space])
+        .complete()
+        .checking(NaiveRanges::check_invariants, one_hole)
 }
 
 /// Target `traces`: the bytes as a file of each format, and as the operations behind a header that is put right, so

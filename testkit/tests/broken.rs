@@ -294,8 +294,10 @@ unsafe impl FrameSource for Broken<PlainFrames<6>> {
     const FRAME_SIZE: PageSize = PlainFrames::<6>::FRAME_SIZE;
 
     fn allocate_frames(&mut self, request: FrameRequest) -> Result<FrameRun, AllocError> {
+        if self.now(Fault::RefusesWithRoom) {
+            return Err(ERROR);
+        }
         let run = self.inner.allocate_frames(request)?;
-        self.requests += 1;
         let shifted = |by| FrameRun::new(run.first().checked_add(by).unwrap(), run.count()).unwrap();
         Ok(match self.fault {
             Fault::GivesALiveBlock if self.requests > 3 => {
@@ -339,6 +341,10 @@ fn frame_breach(fault: Fault) -> Option<Breach> {
     let mut model = FrameModel::new(Broken::new(frames, fault), &[all], Some(window))
         .taking_parts()
         .checking(|broken| broken.inner.check_invariants(), check_empty);
+    // What leaks would show as a refusal at once; here it should show at the end.
+    if fault != Fault::Leaks {
+        model = model.complete();
+    }
     drive(&mut model, decode_all(&noise(3, LENGTH), FrameOp::decode), 1).err().map(|failure| failure.breach)
 }
 
@@ -354,6 +360,7 @@ fn each_fault_of_a_frame_source_is_caught() {
         (Fault::GivesTooLittle, Breach::Length { asked: 0, found: 0 }),
         (Fault::WritesIntoABlock, Breach::Lost { slot, at: 0 }),
         (Fault::RefusesAGoodFree, Breach::FreeRefused { slot, error: FreeError::Foreign }),
+        (Fault::RefusesWithRoom, Breach::Refused { size: 0, align: 0, error: ERROR, reason: String::new() }),
         (Fault::Leaks, Breach::NotEmpty(String::new())),
     ] {
         let found = frame_breach(fault).unwrap_or_else(|| panic!("{fault:?} was not caught"));
@@ -363,8 +370,10 @@ fn each_fault_of_a_frame_source_is_caught() {
 
 impl RangeSource for Broken<NaiveRanges> {
     fn allocate_range(&mut self, request: RangeRequest) -> Result<Extent, AllocError> {
+        if self.now(Fault::RefusesWithRoom) {
+            return Err(ERROR);
+        }
         let extent = self.inner.allocate_range(request)?;
-        self.requests += 1;
         let at = |start, length| Extent::new(start, length).unwrap();
         Ok(match self.fault {
             Fault::GivesALiveBlock if self.requests > 3 => at(0, extent.length()),
@@ -397,6 +406,9 @@ fn range_breach(fault: Fault) -> Option<Breach> {
         |broken: &Broken<NaiveRanges>| Violation::unless(broken.inner.live().is_empty(), "all is free", 0);
     let mut model = RangeModel::new(Broken::new(NaiveRanges::new(space), fault), &[space])
         .checking(|broken| broken.inner.check_invariants(), check_empty);
+    if fault != Fault::Leaks {
+        model = model.complete();
+    }
     drive(&mut model, decode_all(&noise(3, LENGTH), RangeOp::decode), 1).err().map(|failure| failure.breach)
 }
 
@@ -412,6 +424,7 @@ fn each_fault_of_a_range_source_is_caught() {
         (Fault::GivesTooLittle, Breach::Length { asked: 0, found: 0 }),
         (Fault::RefusesAGoodFree, Breach::FreeRefused { slot, error: FreeError::NotAllocated }),
         (Fault::TakesABadFree, Breach::BadFreeTaken { start, end }),
+        (Fault::RefusesWithRoom, Breach::Refused { size: 0, align: 0, error: ERROR, reason: String::new() }),
         (Fault::Leaks, Breach::NotEmpty(String::new())),
     ] {
         let found = range_breach(fault).unwrap_or_else(|| panic!("{fault:?} was not caught"));

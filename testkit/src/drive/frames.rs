@@ -28,6 +28,7 @@ pub struct FrameModel<S, W> {
     space: Space,
     next_id: u64,
     parts: bool,
+    complete: bool,
     check: Check<S>,
     check_empty: Check<S>,
     counts: Counts,
@@ -48,6 +49,7 @@ impl<S: FrameSource, W: PhysWindow> FrameModel<S, W> {
             space: Space::new(regions),
             next_id: 0,
             parts: false,
+            complete: false,
             check: |_| Ok(()),
             check_empty: |_| Ok(()),
             counts: Counts::default(),
@@ -58,6 +60,13 @@ impl<S: FrameSource, W: PhysWindow> FrameModel<S, W> {
     #[must_use]
     pub fn taking_parts(mut self) -> Self {
         self.parts = true;
+        self
+    }
+
+    /// The source refuses a request only if no run would do.
+    #[must_use]
+    pub fn complete(mut self) -> Self {
+        self.complete = true;
         self
     }
 
@@ -112,9 +121,13 @@ impl<S: FrameSource, W: PhysWindow> FrameModel<S, W> {
 
     fn allocate(&mut self, slot: u32, request: FrameRequest) -> Result<(), Breach> {
         self.free(slot)?;
-        let Ok(run) = self.source.allocate_frames(request) else {
-            self.counts.refused += 1;
-            return Ok(());
+        let run = match self.source.allocate_frames(request) {
+            Ok(run) => run,
+            Err(error) => {
+                self.counts.refused += 1;
+                let (count, align) = (request.count.get(), request.align.frames());
+                return if self.complete { self.space.refused(count, align, error) } else { Ok(()) };
+            }
         };
         self.counts.allocated += 1;
         if run.count() != request.count.get() {

@@ -22,6 +22,7 @@ pub struct RangeModel<S> {
     ranges: BTreeMap<u32, Extent>,
     space: Space,
     exact: bool,
+    complete: bool,
     check: Check<S>,
     check_empty: Check<S>,
     counts: Counts,
@@ -36,6 +37,7 @@ impl<S: RangeSource> RangeModel<S> {
             ranges: BTreeMap::new(),
             space: Space::new(spaces.iter().map(|space| space.start()..space.end()).collect()),
             exact: true,
+            complete: false,
             check: |_| Ok(()),
             check_empty: |_| Ok(()),
             counts: Counts::default(),
@@ -46,6 +48,13 @@ impl<S: RangeSource> RangeModel<S> {
     #[must_use]
     pub fn rounding_up(mut self) -> Self {
         self.exact = false;
+        self
+    }
+
+    /// The source refuses a request only if no place would do.
+    #[must_use]
+    pub fn complete(mut self) -> Self {
+        self.complete = true;
         self
     }
 
@@ -68,9 +77,13 @@ impl<S: RangeSource> RangeModel<S> {
 
     fn allocate(&mut self, slot: u32, request: RangeRequest) -> Result<(), Breach> {
         self.free(slot)?;
-        let Ok(extent) = self.source.allocate_range(request) else {
-            self.counts.refused += 1;
-            return Ok(());
+        let extent = match self.source.allocate_range(request) {
+            Ok(extent) => extent,
+            Err(error) => {
+                self.counts.refused += 1;
+                let (length, align) = (request.length.get(), request.align.get());
+                return if self.complete { self.space.refused(length, align, error) } else { Ok(()) };
+            }
         };
         self.counts.allocated += 1;
         let (asked, found) = (request.length.get(), extent.length());

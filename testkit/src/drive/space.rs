@@ -5,6 +5,8 @@ use core::iter::once;
 use core::ops::Range;
 use std::collections::BTreeMap;
 
+use hectare_core::AllocError;
+
 use super::Breach;
 
 /// Regions, and the live extents in them.
@@ -70,7 +72,15 @@ impl Space {
         self.live.remove(&start);
     }
 
-    /// Whether `size` units at a multiple of `align` (a power of two) would find room, if everything lies at multiples
+    /// A request was refused: right only if no place would do.
+    pub(super) fn refused(&self, size: u64, align: u64, error: AllocError) -> Result<(), Breach> {
+        if self.has_room(size, align, 1) {
+            return Err(Breach::Refused { size, align, error, reason: "there is room".into() });
+        }
+        Ok(())
+    }
+
+    /// Whether `size` units at a multiple of `align` (a power of two, or any number if `granule` is 1) would find room, if everything lies at multiples
     /// of `granule` (a power of two) and takes whole granules. O(live).
     #[must_use]
     pub fn has_room(&self, size: u64, align: u64, granule: u64) -> bool {
