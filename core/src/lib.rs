@@ -71,6 +71,6 @@ pub use interop::mutex_traits_1::ScopedLock;
 pub use lock::SpinLock;
 pub use lock::{NoLock, RawLock};
 pub use locked::Locked;
-pub use range_source::{RangeRequest, RangeSource};
+pub use range_source::{PlacedRangeSource, RangeRequest, RangeSource};
 pub use translate::{Translate, Translation};
 pub use window::{DirectMap, PhysWindow};

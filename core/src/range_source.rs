@@ -42,3 +42,16 @@ pub trait RangeSource {
     /// [`FreeError`] if the range is not allocated. Nothing is changed then.
     fn free_range(&mut self, extent: Extent) -> Result<(), FreeError>;
 }
+
+/// A range source whose user may choose the place: what compaction needs, since it moves blocks to where it wants them.
+pub trait PlacedRangeSource: RangeSource {
+    /// Takes exactly this range.
+    ///
+    /// A range that was free a moment ago, because it was just given back, can be taken again as long as nobody else
+    /// takes it.
+    ///
+    /// # Errors
+    /// [`AllocError::OutOfMemory`] or [`AllocError::Fragmented`] if a part of it is not free, [`AllocError::TooLarge`] if
+    /// it is not within the source's space. Nothing is changed.
+    fn allocate_range_at(&mut self, extent: Extent) -> Result<(), AllocError>;
+}

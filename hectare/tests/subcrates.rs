@@ -50,3 +50,11 @@ fn slab_is_the_crate_of_that_name() {
     let (facade, own) = same(hectare::slab::ByDefault, hectare_slab::ByDefault);
     assert_eq!(format!("{facade:?}"), format!("{own:?}"));
 }
+
+#[cfg(feature = "segmentation")]
+#[test]
+fn segmentation_is_the_crate_of_that_name() {
+    let (facade, own) =
+        same(hectare::segmentation::SegmentNumber::new(1), hectare_segmentation::SegmentNumber::new(1));
+    assert_eq!(facade, own);
+}

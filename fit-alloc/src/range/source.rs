@@ -1,7 +1,7 @@
 //! The family's trait for ranges.
 #![forbid(unsafe_code)]
 
-use hectare_core::{AllocError, Extent, FreeError, RangeRequest, RangeSource};
+use hectare_core::{AllocError, Extent, FreeError, PlacedRangeSource, RangeRequest, RangeSource};
 
 use super::{RangeAllocator, RangeError, Storage, Unit};
 use crate::policy::Policy;
@@ -28,5 +28,15 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeSource for RangeAllocator<P, U, S> 
             Err(RangeError::BadHandle(error)) => Err(error),
             Err(_) => Err(FreeError::NotAllocated),
         }
+    }
+}
+
+impl<P: Policy, U: Unit, S: Storage<U>> PlacedRangeSource for RangeAllocator<P, U, S> {
+    /// The cost of [`RangeAllocator::allocate_at`].
+    fn allocate_range_at(&mut self, extent: Extent) -> Result<(), AllocError> {
+        let start = U::of(extent.start()).ok_or(AllocError::TooLarge)?;
+        let length = U::of(extent.length()).ok_or(AllocError::TooLarge)?;
+        self.allocate_at(start, length)?;
+        Ok(())
     }
 }

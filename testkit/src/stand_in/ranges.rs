@@ -1,7 +1,9 @@
 //! Abstract ranges: first fit over a sorted list of holes.
 #![forbid(unsafe_code)]
 
-use hectare_core::{AllocError, CheckInvariants, Extent, FreeError, RangeRequest, RangeSource, Violation};
+use hectare_core::{
+    AllocError, CheckInvariants, Extent, FreeError, PlacedRangeSource, RangeRequest, RangeSource, Violation,
+};
 
 /// A source of ranges that is obviously right. Every operation is O(live + holes).
 ///
@@ -48,12 +50,7 @@ impl RangeSource for NaiveRanges {
             let free: u64 = self.holes.iter().map(|hole| hole.length()).sum();
             return Err(if free < length { AllocError::OutOfMemory } else { AllocError::Fragmented });
         };
-        let hole = self.holes[index];
-        let before = Extent::new(hole.start(), taken.start() - hole.start());
-        let after = Extent::new(taken.end(), hole.end() - taken.end());
-        self.holes.splice(index..=index, before.into_iter().chain(after));
-        let at = self.live.partition_point(|live| live.start() < taken.start());
-        self.live.insert(at, taken);
+        self.take(index, taken);
         Ok(taken)
     }
 
@@ -75,6 +72,29 @@ impl RangeSource for NaiveRanges {
         let end = if joins_after { self.holes[at].end() } else { extent.end() };
         self.holes.splice(from..to, Extent::new(start, end - start));
         Ok(())
+    }
+}
+
+impl PlacedRangeSource for NaiveRanges {
+    fn allocate_range_at(&mut self, extent: Extent) -> Result<(), AllocError> {
+        if !self.space.contains(extent) {
+            return Err(AllocError::TooLarge);
+        }
+        let index = self.holes.iter().position(|hole| hole.contains(extent)).ok_or(AllocError::Fragmented)?;
+        self.take(index, extent);
+        Ok(())
+    }
+}
+
+impl NaiveRanges {
+    /// Cuts `taken` out of the hole at `index`, which contains it.
+    fn take(&mut self, index: usize, taken: Extent) {
+        let hole = self.holes[index];
+        let before = Extent::new(hole.start(), taken.start() - hole.start());
+        let after = Extent::new(taken.end(), hole.end() - taken.end());
+        self.holes.splice(index..=index, before.into_iter().chain(after));
+        let at = self.live.partition_point(|live| live.start() < taken.start());
+        self.live.insert(at, taken);
     }
 }
 
