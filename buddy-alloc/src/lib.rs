@@ -10,6 +10,10 @@ mod layout;
 pub mod memory_map;
 pub mod request;
 mod row;
+#[cfg(target_has_atomic = "64")]
+pub mod shared;
+#[cfg(target_has_atomic = "64")]
+mod shared_source;
 pub mod source;
 pub mod zero;
 pub mod zones;
@@ -23,6 +27,10 @@ pub use geometry::{Geometry, Rows4, Rows32, Rows64, Word};
 pub use layout::words_for;
 pub use memory_map::{DMA_LIMIT, DMA32_LIMIT, MapEntry};
 pub use request::Request;
+#[cfg(target_has_atomic = "64")]
+pub use shared::Shared;
+#[cfg(target_has_atomic = "64")]
+pub use shared_source::SharedFrames;
 pub use source::Frames;
 pub use zero::zero_frames;
 pub use zones::{Urgency, Watermarks, Zone, Zones};

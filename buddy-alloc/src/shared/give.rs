@@ -1,0 +1,172 @@
+//! Giving back: one compare-and-swap sets the bits; who fills a row carries it into the row above.
+#![forbid(unsafe_code)]
+
+use hectare_core::FreeError;
+
+use crate::geometry::Geometry;
+use crate::shared::Rows;
+use crate::shared::bits::{bit, full, low, number, place_of, unit_of};
+use crate::shared::hand::Hand;
+
+impl<G: Geometry> Rows<'_, G> {
+    /// Takes back 2^order frames that lie in a bank; or changes nothing.
+    #[inline]
+    pub(super) fn give(&self, hand: &mut Hand, offset: usize, order: u32) -> Result<(), FreeError> {
+        let (level, class) = place_of::<G>(order);
+        if level >= self.layout.count {
+            return Err(FreeError::Foreign);
+        }
+        let unit = unit_of::<G>(level, offset);
+        let (row, mask) = (unit >> G::LOG2, low(class) << number::<G>(unit));
+        if level == 0 {
+            if !self.give_stock(hand, row, mask) {
+                self.give_row(hand, row, mask)?;
+            }
+        } else {
+            self.give_units(hand, level, row, mask)?;
+        }
+        self.count_given(hand, 1 << order);
+        Ok(())
+    }
+
+    /// Takes back frames of one row.
+    fn give_row(&self, hand: &mut Hand, row: usize, mask: u64) -> Result<(), FreeError> {
+        let at = self.layout.row(0, row);
+        let mut word = self.load(at);
+        loop {
+            let after = if word == full::<G>() {
+                if !self.is_allocated_as_a_whole(hand, 0, row) {
+                    return Err(FreeError::NotAllocated);
+                }
+                // From now on the row speaks for itself, and only these frames are free.
+                self.break_up(1, row >> G::LOG2);
+                mask
+            } else {
+                if (word | self.stocked(hand, row)) & mask != 0 {
+                    return Err(FreeError::NotAllocated);
+                }
+                word | mask
+            };
+            match self.replace(hand, 0, row, word, after) {
+                Ok(()) => return Ok(()),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Takes back units of a row above level 0.
+    fn give_units(&self, hand: &mut Hand, level: usize, row: usize, mask: u64) -> Result<(), FreeError> {
+        if !self.are_units_allocated(hand, level, row, mask) {
+            return Err(FreeError::NotAllocated);
+        }
+        self.break_up(level, row);
+        self.fill_units(level, row, mask);
+        self.begin(hand);
+        self.deposit(hand, level, row, mask);
+        self.end(hand);
+        Ok(())
+    }
+
+    /// Sets bits whose frames the caller holds. If that fills the row, its frames are carried up.
+    pub(super) fn deposit(&self, hand: &mut Hand, level: usize, row: usize, mask: u64) {
+        let at = self.layout.row(level, row);
+        let mut word = self.load(at);
+        while let Err(now) = self.replace(hand, level, row, word, word | mask) {
+            word = now;
+        }
+    }
+
+    /// The compare-and-swap of a free, and the carry. Only one of those who fill a row sees it become full.
+    #[inline]
+    fn replace(&self, hand: &mut Hand, level: usize, row: usize, word: u64, after: u64) -> Result<(), u64> {
+        let at = self.layout.row(level, row);
+        if after != full::<G>() {
+            self.exchange(at, word, after)?;
+            // A row that was full was allocated as a whole: it had no hint either.
+            self.reindex(level, row, word, after);
+            return Ok(());
+        }
+        self.begin(hand);
+        let filled = self.exchange(at, word, after);
+        if filled.is_ok() {
+            self.reindex(level, row, word, after);
+            self.deposit(hand, level + 1, row >> G::LOG2, bit::<G>(row));
+        }
+        self.end(hand);
+        filled
+    }
+
+    /// Whether no frame of these units is free.
+    pub(super) fn are_units_allocated(&self, hand: &Hand, level: usize, row: usize, mask: u64) -> bool {
+        let word = self.row(level, row);
+        if word == full::<G>() {
+            return self.is_allocated_as_a_whole(hand, level, row);
+        }
+        if level == 0 {
+            return (word | self.stocked(hand, row)) & mask == 0;
+        }
+        word & mask == 0
+            && Self::units(row, mask).all(|child| {
+                // A full row under a unit that is not free is allocated as a whole.
+                self.row(level - 1, child) == full::<G>()
+                    || self.are_units_allocated(hand, level - 1, child, full::<G>())
+            })
+    }
+
+    /// Whether a full row is allocated as a whole, not free as a whole.
+    pub(super) fn is_allocated_as_a_whole(&self, hand: &Hand, level: usize, row: usize) -> bool {
+        // A full row may also be on its way up or down, so nothing may move while the rows above are read.
+        let allocated = self.patiently(|| {
+            let before = self.moves(hand)?;
+            let free = self.is_free_as_a_whole(level, row);
+            if self.moves(hand) == Some(before) { Some(!free) } else { None }
+        });
+        allocated.unwrap_or_else(|| !self.is_free_as_a_whole(level, row))
+    }
+
+    /// Whether the unit of a full row, or one above it, is free.
+    pub(super) fn is_free_as_a_whole(&self, level: usize, row: usize) -> bool {
+        let (mut level, mut row) = (level, row);
+        while level + 1 < self.layout.count {
+            let (parent, unit) = (row >> G::LOG2, bit::<G>(row));
+            let word = self.row(level + 1, parent);
+            if word != full::<G>() {
+                return word & unit != 0;
+            }
+            (level, row) = (level + 1, parent);
+        }
+        false
+    }
+
+    /// A row that is allocated as a whole comes to speak for itself, with all its units allocated; first those above.
+    fn break_up(&self, level: usize, row: usize) {
+        if level >= self.layout.count || self.row(level, row) != full::<G>() {
+            return;
+        }
+        self.break_up(level + 1, row >> G::LOG2);
+        // Whoever else holds a part of it may have been faster.
+        let _ = self.exchange(self.layout.row(level, row), full::<G>(), 0);
+    }
+
+    /// The rows of these units, all allocated, become full: they are again parts of a whole.
+    fn fill_units(&self, level: usize, row: usize, mask: u64) {
+        for child in Self::units(row, mask) {
+            if self.row(level - 1, child) != full::<G>() {
+                if level > 1 {
+                    self.fill_units(level - 1, child, full::<G>());
+                }
+                self.store(self.layout.row(level - 1, child), full::<G>());
+            }
+        }
+    }
+
+    /// The numbers of a row's units.
+    fn units(row: usize, mask: u64) -> impl Iterator<Item = usize> {
+        let mut left = mask;
+        core::iter::from_fn(move || {
+            let unit = left.trailing_zeros() as usize;
+            left &= left.checked_sub(1)?;
+            Some(row << G::LOG2 | unit)
+        })
+    }
+}
