@@ -8,9 +8,13 @@ extern crate std;
 
 pub mod heap;
 pub mod policy;
+pub mod policy_heap;
 pub mod range;
 
 pub use heap::{
     Bounded, BoundedHeap, Complete, FitHeap, GoodFit, Hardened, HardenedHeap, Heap, QuickLists, SmallHeap,
     StrictHeap,
+};
+pub use policy_heap::{
+    BestFitHeap, FirstFitHeap, HalfFitHeap, LastFitHeap, NextFitHeap, PolicyHeap, WorstFitHeap,
 };
