@@ -7,6 +7,10 @@ use hectare_core::{Figures, RegionHeap};
 
 use crate::subject::{Subject, or_null};
 
+mod slab;
+
+pub use slab::Slab;
+
 /// Any of our heaps that is given its memory as a region.
 #[derive(Debug)]
 pub struct Region<A>(A);

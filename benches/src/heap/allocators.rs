@@ -12,7 +12,7 @@ use super::smallest::smallest_ratio;
 use super::survey::{Survey, survey};
 use super::threads::{Threads, threaded};
 use crate::arena::Arena;
-use crate::ours::Region;
+use crate::ours::{Region, Slab};
 use crate::peers;
 use crate::subject::Subject;
 
@@ -86,6 +86,7 @@ const fn entry<S: Subject>(name: &'static str, class: Class) -> Allocator {
 pub static ALLOCATORS: &[Allocator] = &[
     entry::<Region<FitHeap>>("hectare-fit", Class::General),
     entry::<Region<StrictHeap>>("hectare-fit/strict", Class::General),
+    entry::<Slab>("hectare-slab", Class::General),
     entry::<peers::Talc>("talc", Class::General),
     entry::<peers::Rlsf>("rlsf", Class::General),
     entry::<peers::Dlmalloc>("dlmalloc", Class::General),

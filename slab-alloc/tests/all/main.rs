@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod examples;
+mod heap;
 mod peers;
 mod small;
 mod support;

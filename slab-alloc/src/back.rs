@@ -1,0 +1,284 @@
+//! The back of a heap: slabs of every class over one source, and large blocks as runs of frames.
+//!
+//! ```text
+//!  class      0   1   2  …                       each a cache of its own
+//!  slabs      ●   ●   ●
+//!  frames     └───┴───┴── source ── large blocks: their own frames, no header
+//! ```
+//! A class whose size is a multiple of the frame has no slabs: its blocks are runs of frames, for a header would cost a
+//! frame.
+#![expect(unsafe_code, reason = "takes blocks back")]
+
+use core::alloc::Layout;
+use core::num::NonZero;
+use core::ptr::NonNull;
+
+use hectare_core::{
+    AllocError, FrameRequest, FrameSource, FreeError, Order, PageSize, PhysWindow, Violation,
+};
+
+use crate::geometry::Geometry;
+use crate::info::CacheInfo;
+use crate::memory::Memory;
+use crate::owner;
+use crate::size_class::{CLASSES, size_of_class};
+use crate::slabs::Slabs;
+
+/// How the blocks of a class are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    /// In slabs.
+    Slabs(Geometry),
+    /// Each a run of so many frames.
+    Frames(NonZero<u64>),
+}
+
+/// The kinds of all classes, for frames of one size.
+pub(crate) const fn kinds(frame: PageSize) -> [Kind; CLASSES] {
+    let mut kinds = [Kind::Frames(NonZero::<u64>::MIN); CLASSES];
+    let mut class = 0;
+    while class < CLASSES {
+        kinds[class] = kind(size_of_class(class), frame);
+        class += 1;
+    }
+    kinds
+}
+
+/// The smallest slab of at least 4 KiB that leaves at most an eighth over: always there for frames of 4 KiB (asserted below).
+const fn kind(size: usize, frame: PageSize) -> Kind {
+    if frame.log2() <= 15 && size % (1 << frame.log2()) == 0 {
+        return match NonZero::new((size >> frame.log2()) as u64) {
+            Some(count) => Kind::Frames(count),
+            None => panic!("a class is not empty"),
+        };
+    }
+    // The class is aligned to its largest power of two, as far as slabs are.
+    let align = 1 << size.trailing_zeros();
+    let Ok(layout) = Layout::from_size_align(size, align) else { panic!("a class has a layout") };
+    let mut best: Option<Geometry> = None;
+    let mut frames = 1;
+    while frames <= 1 << 10 {
+        if let Ok(this) = Geometry::with_frames(layout, frame, frames) {
+            if this.tail() * 8 <= this.slab_bytes() && this.slab_bytes() >= 4096 {
+                return Kind::Slabs(this);
+            }
+            // Frames so large that a bitmap cannot name all objects of one: the least waste then.
+            best = match best {
+                Some(best) if best.tail() * this.slab_bytes() <= this.tail() * best.slab_bytes() => {
+                    Some(best)
+                }
+                _ => Some(this),
+            };
+        }
+        frames += 1;
+    }
+    match best {
+        Some(best) => Kind::Slabs(best),
+        None => panic!("frames of that size cannot be cut"),
+    }
+}
+
+// The bound on what is left over, for every class.
+const _: () = {
+    let kinds = kinds(PageSize::SIZE_4K);
+    let mut class = 0;
+    while class < CLASSES {
+        if let Kind::Slabs(this) = &kinds[class] {
+            assert!(this.tail() * 8 <= this.slab_bytes(), "a slab leaves at most an eighth over");
+        }
+        class += 1;
+    }
+};
+
+/// The slabs of all classes.
+///
+/// Invariants:
+/// * B1: those of each class's slabs;
+/// * B2: the frames taken from the source are those of the slabs, of the classes without slabs, and of the large blocks;
+/// * B3: `whole[c]` blocks of class c are handed out if it has no slabs, else 0.
+#[derive(Debug)]
+pub(crate) struct Back<S, W> {
+    pub(crate) memory: Memory<S, W>,
+    classes: [Slabs; CLASSES],
+    /// Frames of blocks that are runs of frames.
+    whole: u64,
+    /// The source's frames are zero when they come.
+    pub(crate) zeroed: bool,
+    /// Blocks that turned out not to be ours when they were flushed.
+    pub(crate) rejected: u64,
+    pub(crate) refused: u64,
+}
+
+// SAFETY: the slabs' headers are reached only through the heap, and belong to it.
+unsafe impl<S: Send, W: Send> Send for Back<S, W> {}
+
+impl<S: FrameSource, W: PhysWindow> Back<S, W> {
+    const KINDS: [Kind; CLASSES] = kinds(S::FRAME_SIZE);
+
+    pub(crate) const fn new(source: S, window: W) -> Self {
+        Self {
+            memory: Memory::new(source, window),
+            classes: [const { Slabs::NONE }; CLASSES],
+            whole: 0,
+            zeroed: false,
+            rejected: 0,
+            refused: 0,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn kind(class: usize) -> Option<&'static Kind> {
+        const { &Self::KINDS }.get(class)
+    }
+
+    /// Takes up to `limit` blocks of a class, in the order of their addresses, and hands them to `each`: from slabs that
+    /// have some, else from one new slab. How many, at least one.
+    pub(crate) fn take(
+        &mut self,
+        class: usize,
+        limit: usize,
+        mut each: impl FnMut(NonNull<u8>),
+    ) -> Result<usize, AllocError> {
+        let Some(kind) = Self::kind(class) else { return Err(AllocError::TooLarge) };
+        let geometry = match kind {
+            Kind::Slabs(geometry) => geometry,
+            Kind::Frames(count) => {
+                each(self.take_frames(*count, size_of_class(class) & size_of_class(class).wrapping_neg())?);
+                return Ok(1);
+            }
+        };
+        let Some(slabs) = self.classes.get_mut(class) else { return Err(AllocError::TooLarge) };
+        let mut count = slabs.take_many(geometry, limit, &mut each);
+        if count == 0 {
+            if slabs.owner == 0 {
+                slabs.owner = owner::next();
+            }
+            let slab = self.memory.lay(geometry, slabs.owner, geometry.colour(slabs.laid))?;
+            slabs.add(slab);
+            count = slabs.take_many(geometry, limit, &mut each);
+        }
+        Ok(count)
+    }
+
+    /// Gives a block of a class back.
+    ///
+    /// # Safety
+    /// It was taken here as of that class and not given back, and nothing uses it any more.
+    ///
+    /// # Errors
+    /// What the slab or the source can tell; nothing is changed then.
+    pub(crate) unsafe fn give(&mut self, class: usize, block: NonNull<u8>) -> Result<(), FreeError> {
+        let address = block.addr().get();
+        let (Some(kind), Some(slabs)) = (Self::kind(class), self.classes.get_mut(class)) else {
+            return Err(FreeError::WrongSize);
+        };
+        let geometry = match kind {
+            Kind::Slabs(geometry) => geometry,
+            // SAFETY: the caller's promise: a run of so many frames.
+            Kind::Frames(count) => return unsafe { self.give_frames(address, *count) },
+        };
+        // SAFETY: the caller's promise: an object of a live slab of this class.
+        let slab = unsafe { self.memory.slab_at(geometry, slabs.owner, address) };
+        let slab = slab.ok_or(FreeError::Foreign)?;
+        let index = Slabs::taken_at(slab, geometry, address)?;
+        slabs.give(geometry, slab, index);
+        if slabs.empty() > 1 {
+            self.release(class, 1);
+        }
+        Ok(())
+    }
+
+    /// Takes a block of `count` frames at an alignment in bytes.
+    pub(crate) fn take_frames(
+        &mut self,
+        count: NonZero<u64>,
+        align: usize,
+    ) -> Result<NonNull<u8>, AllocError> {
+        let order =
+            Order::holding((align as u64 >> S::FRAME_SIZE.log2()).max(1)).ok_or(AllocError::TooLarge)?;
+        let block = self.memory.take(FrameRequest { count, align: order }, align)?;
+        self.whole += count.get();
+        Ok(block)
+    }
+
+    /// Gives a block of `count` frames back.
+    ///
+    /// # Safety
+    /// It was taken by [`take_frames`](Self::take_frames), and nothing uses it any more.
+    pub(crate) unsafe fn give_frames(
+        &mut self,
+        address: usize,
+        count: NonZero<u64>,
+    ) -> Result<(), FreeError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.memory.give(address, count.get()) }?;
+        self.whole = self.whole.saturating_sub(count.get());
+        Ok(())
+    }
+
+    /// Gives a class's empty slabs back until `keep` are left.
+    #[cold]
+    fn release(&mut self, class: usize, keep: usize) {
+        let (Some(Kind::Slabs(geometry)), Some(slabs)) = (Self::kind(class), self.classes.get_mut(class))
+        else {
+            return;
+        };
+        while slabs.empty() > keep {
+            let Some(slab) = slabs.remove_empty() else { break };
+            // SAFETY: laid here, in no list any more, and no object of it is handed out. If the source refuses its own
+            // frames, they are lost, and counted as ours.
+            let _ = unsafe { self.memory.release(geometry, slab) };
+        }
+    }
+
+    /// Gives every empty slab back; how many frames.
+    pub(crate) fn shrink(&mut self) -> u64 {
+        let before = self.memory.frames;
+        (0..CLASSES).for_each(|class| self.release(class, 0));
+        before - self.memory.frames
+    }
+
+    /// Bytes of blocks handed out, and of the slabs that are free or hold no object.
+    pub(crate) fn bytes(&self) -> (u64, u64, u64) {
+        let (mut taken, mut tail) = (self.whole << S::FRAME_SIZE.log2(), 0);
+        for (kind, slabs) in Self::KINDS.iter().zip(&self.classes) {
+            if let Kind::Slabs(geometry) = kind {
+                taken += (slabs.taken() * geometry.stride()) as u64;
+                tail += (slabs.slabs() * geometry.tail()) as u64;
+            }
+        }
+        let all = self.memory.frames << S::FRAME_SIZE.log2();
+        (taken, all.saturating_sub(taken + tail), tail)
+    }
+
+    /// The figures of a class; `None` if it has no slabs.
+    pub(crate) fn info(&self, class: usize, name: &'static str) -> Option<CacheInfo> {
+        match (Self::kind(class)?, self.classes.get(class)?) {
+            (Kind::Slabs(geometry), slabs) => Some(CacheInfo::of(name, geometry, slabs)),
+            (Kind::Frames(_), _) => None,
+        }
+    }
+
+    /// Checks B1 and B2.
+    pub(crate) fn check(&self) -> Result<(), Violation> {
+        let mut frames = self.whole;
+        for (kind, slabs) in Self::KINDS.iter().zip(&self.classes) {
+            if let Kind::Slabs(geometry) = kind {
+                slabs.check(geometry)?;
+                frames += slabs.slabs() as u64 * u64::from(geometry.frames());
+            }
+        }
+        Violation::unless(frames == self.memory.frames, "B2: the frames taken are those in use", frames)
+    }
+
+    /// Whether `block` is handed out as a block of `class`, as far as its slab tells.
+    pub(crate) fn is_taken(&self, class: usize, block: NonNull<u8>) -> bool {
+        let (Some(Kind::Slabs(geometry)), Some(slabs)) = (Self::kind(class), self.classes.get(class)) else {
+            return true;
+        };
+        let address = block.addr().get();
+        // SAFETY: callers pass blocks of this class that were taken here and not given back.
+        let slab = unsafe { self.memory.slab_at(geometry, slabs.owner, address) };
+        slab.is_some_and(|slab| Slabs::taken_at(slab, geometry, address).is_ok())
+    }
+}
