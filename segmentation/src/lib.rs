@@ -5,6 +5,7 @@
 pub mod base_limit;
 pub mod composed;
 pub mod fault;
+pub mod protect;
 pub mod region_map;
 pub mod register;
 pub mod segment;

@@ -3,6 +3,8 @@
 #![allow(clippy::cast_possible_truncation, reason = "addresses of a memory of some hundred bytes")]
 mod base_limit;
 mod composed;
+mod protect_machine;
+mod protect_reference;
 mod region_map;
 mod registers;
 mod space;
