@@ -15,6 +15,7 @@ use crate::report::{self, Chapter, Machine};
 use crate::traces::{SHIPPED, Source};
 use terminal::{paragraphs, terminal_width};
 
+mod frames;
 mod heap;
 mod terminal;
 
@@ -98,6 +99,7 @@ fn complain(error: &str) -> u8 {
 fn work(kind: &OsStr, words: &[&OsStr]) -> Result<(), String> {
     match kind.to_str().and_then(Kind::named) {
         Some(Kind::Heap) => crate::heap::work(words),
+        Some(Kind::Frames) => crate::frames::work(words),
         _ => Err("unknown kind".into()),
     }
 }
@@ -209,7 +211,8 @@ fn kinds(arguments: &Arguments) -> Result<Vec<Kind>, String> {
 fn compare(kind: Kind, request: &Request<'_>) -> Result<Outcome, String> {
     match kind {
         Kind::Heap => heap::compare(request),
-        Kind::Frames | Kind::Objects | Kind::Vm | Kind::Ranges => {
+        Kind::Frames => frames::compare(request),
+        Kind::Objects | Kind::Vm | Kind::Ranges => {
             Err(format!("there are no allocators for '{kind}' yet; see: compare list"))
         }
     }
@@ -219,7 +222,8 @@ fn compare(kind: Kind, request: &Request<'_>) -> Result<Outcome, String> {
 fn names(kind: Kind) -> Vec<&'static str> {
     match kind {
         Kind::Heap => heap::names(false),
-        Kind::Frames | Kind::Objects | Kind::Vm | Kind::Ranges => Vec::new(),
+        Kind::Frames => frames::names(false),
+        Kind::Objects | Kind::Vm | Kind::Ranges => Vec::new(),
     }
 }
 
@@ -227,7 +231,8 @@ fn names(kind: Kind) -> Vec<&'static str> {
 fn all_names(kind: Kind) -> Vec<&'static str> {
     match kind {
         Kind::Heap => heap::names(true),
-        Kind::Frames | Kind::Objects | Kind::Vm | Kind::Ranges => Vec::new(),
+        Kind::Frames => frames::names(true),
+        Kind::Objects | Kind::Vm | Kind::Ranges => Vec::new(),
     }
 }
 

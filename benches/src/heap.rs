@@ -33,3 +33,4 @@ pub use shadow::{Holes, Overlap, Shadow};
 pub use smallest::{CAP, smallest_ratio};
 pub use survey::{Sample, Survey, survey};
 pub use threads::{Threads, threaded};
+pub(crate) use threads::{race, wait_until};

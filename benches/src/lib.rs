@@ -8,6 +8,7 @@
 //! | [`subject`] | what every allocator is measured through |
 //! | [`peers`], [`ours`] | the allocators |
 //! | [`heap`] | heap traces: timed, checked and squeezed |
+//! | [`frames`] | frame traces: timed and checked |
 //! | [`children`] | child processes, for what may crash |
 //! | [`report`] | tables, advice, JSON, HTML |
 //! | [`cli`] | the command line of `compare` |
@@ -23,6 +24,7 @@ pub mod children;
 pub mod cli;
 pub mod clock;
 pub mod figures;
+pub mod frames;
 pub mod heap;
 pub mod kind;
 pub mod ours;

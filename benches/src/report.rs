@@ -1,8 +1,8 @@
 //! What the figures say: tables, advice, an HTML page.
 
 mod advice;
-mod html;
-mod number;
+pub(crate) mod html;
+pub(crate) mod number;
 mod overall;
 mod table;
 

@@ -3,9 +3,11 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use hectare_testkit::trace::frames::FrameTrace;
 use hectare_testkit::trace::heap::{HeapOp, HeapTrace};
-use hectare_testkit::trace::{decompress, load};
+use hectare_testkit::trace::{TraceError, decompress, load};
 
+use crate::frames::{self, MADE, Made};
 use crate::heap::{Builder, Invalid, Program};
 use crate::kind::Kind;
 
@@ -18,28 +20,47 @@ pub struct Shipped {
     pub name: &'static str,
     /// What the program did.
     pub about: &'static str,
-    bytes: &'static [u8],
+    content: Content,
+}
+
+/// A recorded file, or how to make a run.
+#[derive(Debug)]
+enum Content {
+    File(&'static [u8]),
+    Made(&'static Made),
 }
 
 macro_rules! shipped {
-    ($($kind:ident $name:literal $about:literal,)*) => {
+    ($($folder:literal $extension:literal $kind:ident $name:literal $about:literal,)*) => {
         /// All of them.
-        pub static SHIPPED: &[Shipped] = &[$(Shipped {
-            kind: Kind::$kind,
-            name: $name,
-            about: $about,
-            bytes: include_bytes!(concat!("../traces/heap/", $name, ".htrc.zst")),
-        },)*];
+        pub static SHIPPED: &[Shipped] = &[
+            $(Shipped {
+                kind: Kind::$kind,
+                name: $name,
+                about: $about,
+                content: Content::File(
+                    include_bytes!(concat!("../traces/", $folder, "/", $name, ".", $extension, ".zst"))
+                ),
+            },)*
+            made(&MADE[0]),
+            made(&MADE[1]),
+        ];
     };
 }
 shipped! {
-    Heap "sqlite-db" "SQLite fills and queries a database",
-    Heap "lua-life" "Lua plays the game of life",
-    Heap "git-log" "git walks a history",
-    Heap "cc1-lua" "the C compiler translates Lua",
-    Heap "mosquitto" "an MQTT broker serves clients",
-    Heap "perl-words" "Perl counts words",
-    Heap "jq-json" "jq reads a large document",
+    "heap" "htrc" Heap "sqlite-db" "SQLite fills and queries a database",
+    "heap" "htrc" Heap "lua-life" "Lua plays the game of life",
+    "heap" "htrc" Heap "git-log" "git walks a history",
+    "heap" "htrc" Heap "cc1-lua" "the C compiler translates Lua",
+    "heap" "htrc" Heap "mosquitto" "an MQTT broker serves clients",
+    "heap" "htrc" Heap "perl-words" "Perl counts words",
+    "heap" "htrc" Heap "jq-json" "jq reads a large document",
+    "frames" "ftrc" Frames "fr-make" "Linux serves a build with two jobs",
+    "frames" "ftrc" Frames "fr-mix" "Linux serves a mix of programs",
+}
+
+const fn made(made: &'static Made) -> Shipped {
+    Shipped { kind: Kind::Frames, name: made.name, about: made.about, content: Content::Made(made) }
 }
 
 /// Where one trace comes from.
@@ -87,18 +108,51 @@ impl Source {
     /// A sentence that names the file, what is wrong, and the byte offset.
     pub fn heap(&self) -> Result<Program, String> {
         let name = self.argument().to_string_lossy();
-        let bytes = match self {
-            Self::Shipped(shipped) => decompress(shipped.bytes),
-            Self::File(path) => load(path),
-        };
-        let trace =
-            bytes.and_then(|bytes| HeapTrace::read(&bytes)).map_err(|error| format!("{name}: {error}"))?;
+        let trace = self
+            .bytes()
+            .and_then(|bytes| HeapTrace::read(&bytes))
+            .map_err(|error| format!("{name}: {error}"))?;
         program(&trace).map_err(|(index, invalid)| match invalid {
             Invalid::Size => {
                 format!("{name}: operation {index} asks for more than 2 GiB, which is not replayed")
             }
             Invalid::State => format!("{name}: operation {index} uses an object in the wrong state"),
         })
+    }
+}
+
+impl Source {
+    /// Reads it as a frame trace, or makes it.
+    ///
+    /// # Errors
+    /// As [`heap`](Self::heap).
+    pub fn frames(&self) -> Result<frames::Program, String> {
+        if let Self::Shipped(Shipped { content: Content::Made(made), .. }) = self {
+            return Ok((made.program)());
+        }
+        let name = self.argument().to_string_lossy();
+        let trace = self
+            .bytes()
+            .and_then(|bytes| FrameTrace::read(&bytes))
+            .map_err(|error| format!("{name}: {error}"))?;
+        frames::Program::recorded(&trace).map_err(|invalid| match invalid {
+            frames::Invalid::Split(index) => {
+                format!("{name}: operation {index} splits a block, which is not replayed")
+            }
+            frames::Invalid::TooLarge(index) => {
+                format!("{name}: operation {index} has an order above 20 or a CPU above 255")
+            }
+        })
+    }
+
+    /// The decoded file.
+    fn bytes(&self) -> Result<Vec<u8>, TraceError> {
+        match self {
+            Self::Shipped(Shipped { content: Content::File(bytes), .. }) => decompress(bytes),
+            // A made run has no file, and is never asked for one.
+            Self::Shipped(_) => Ok(Vec::new()),
+            Self::File(path) => load(path),
+        }
     }
 }
 
@@ -128,9 +182,13 @@ mod tests {
     #[test]
     fn every_shipped_trace_reads() {
         for shipped in SHIPPED {
-            let program = Source::Shipped(shipped).heap().unwrap();
-            assert_eq!(program.name(), shipped.name);
-            assert!(program.ops().len() > 100_000);
+            let source = Source::Shipped(shipped);
+            let (name, ops) = match shipped.kind {
+                Kind::Heap => source.heap().map(|p| (p.name().to_owned(), p.ops().len())).unwrap(),
+                _ => source.frames().map(|p| (p.name().to_owned(), p.ops().len())).unwrap(),
+            };
+            assert_eq!(name, shipped.name);
+            assert!(ops > 100_000);
         }
     }
 }

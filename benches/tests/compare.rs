@@ -162,7 +162,9 @@ fn bad_arguments_are_status_2_and_say_what_is_right() {
     for (arguments, said) in [
         (&["heap", "--allocators", "tlac"][..], "linked_list_allocator"),
         (&["heep"], "ranges"),
-        (&["frames"], "frames"),
+        (&["objects"], "objects"),
+        (&["frames", "--allocators", "talc"], "hectare-buddy"),
+        (&["--allocators", "tlac"], "tlac"),
         (&["heap", "--rounds", "0"], "--rounds"),
         (&["heap", "--threads", "many"], "real"),
         (&["heap", "--threads", "0"], "real"),

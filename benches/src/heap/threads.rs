@@ -151,7 +151,7 @@ fn by_thread(program: &Program) -> (Vec<Vec<Turn>>, usize) {
 
 /// Starts `count` threads at once and waits for all. Returns the nanoseconds from the first start to the last end, and
 /// the sum of the results.
-fn race<F: FnOnce() -> u64>(count: usize, prepare: impl Fn(usize) -> F + Sync) -> (u64, u64) {
+pub(crate) fn race<F: FnOnce() -> u64>(count: usize, prepare: impl Fn(usize) -> F + Sync) -> (u64, u64) {
     let (barrier, prepare) = (Barrier::new(count), &prepare);
     let spans: Vec<(Instant, Instant, u64)> = thread::scope(|scope| {
         let start = |who| {
@@ -175,7 +175,7 @@ fn race<F: FnOnce() -> u64>(count: usize, prepare: impl Fn(usize) -> F + Sync) -
 }
 
 /// Spins, and lets others run after a while: there may be more threads than processors.
-fn wait_until(ready: impl Fn() -> bool) {
+pub(crate) fn wait_until(ready: impl Fn() -> bool) {
     let mut tries = 0_u32;
     while !ready() {
         tries += 1;

@@ -5,7 +5,7 @@ use core::fmt::Write;
 
 mod machine;
 mod method;
-mod plot;
+pub(crate) mod plot;
 mod summary;
 mod trace;
 
@@ -97,7 +97,7 @@ fn who(row: &Row, index: usize) -> Who {
     Who { name, color, ours }
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

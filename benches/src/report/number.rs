@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 /// Three significant digits: `7.12`, `71.2`, `712`, `71 200`.
-pub(super) fn three(value: f64) -> String {
+pub(crate) fn three(value: f64) -> String {
     let magnitude = value.abs();
     match magnitude {
         m if m >= 9999.5 => thousands(value),
@@ -13,7 +13,7 @@ pub(super) fn three(value: f64) -> String {
 }
 
 /// Nanoseconds with a unit: `41 ns`, `6.21 µs`, `1.30 ms`.
-pub(super) fn time(ns: f64) -> String {
+pub(crate) fn time(ns: f64) -> String {
     match ns {
         n if n < 999.5 => format!("{n:.0} ns"),
         n if n < 999_500.0 => format!("{} µs", three(n / 1e3)),
@@ -22,7 +22,7 @@ pub(super) fn time(ns: f64) -> String {
 }
 
 /// Bytes with a unit, in powers of 1024: `194 KiB`, `15.2 MiB`.
-pub(super) fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     match count as f64 {
         b if b < 1024.0 => format!("{b:.0} B"),
         b if b < 1024.0 * 1024.0 => format!("{} KiB", three(b / 1024.0)),
@@ -32,7 +32,7 @@ pub(super) fn bytes(count: u64) -> String {
 }
 
 /// A whole number with thin spaces between thousands.
-pub(super) fn thousands(value: f64) -> String {
+pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -8,10 +8,10 @@ use super::escape;
 
 /// Who a bar, a curve or a point belongs to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Who {
-    pub(super) name: &'static str,
-    pub(super) color: usize,
-    pub(super) ours: bool,
+pub(crate) struct Who {
+    pub(crate) name: &'static str,
+    pub(crate) color: usize,
+    pub(crate) ours: bool,
 }
 
 impl Who {
@@ -22,19 +22,19 @@ impl Who {
 
 /// One bar.
 #[derive(Debug)]
-pub(super) struct Bar {
-    pub(super) who: Who,
+pub(crate) struct Bar {
+    pub(crate) who: Who,
     /// `None`: only the text.
-    pub(super) value: Option<f64>,
-    pub(super) text: String,
+    pub(crate) value: Option<f64>,
+    pub(crate) text: String,
     /// The value is only a lower bound.
-    pub(super) cut: bool,
+    pub(crate) cut: bool,
     /// A line of text that is drawn above.
-    pub(super) heading: Option<&'static str>,
+    pub(crate) heading: Option<&'static str>,
 }
 
 /// Horizontal bars. Values above six times the median are cut short, so that the rest stays visible.
-pub(super) fn bars(bars: &[Bar]) -> String {
+pub(crate) fn bars(bars: &[Bar]) -> String {
     let mut values: Vec<f64> = bars.iter().filter(|bar| !bar.cut).filter_map(|bar| bar.value).collect();
     values.sort_by(f64::total_cmp);
     let middle = values.get(values.len() / 2).copied().unwrap_or(1.0);
@@ -67,7 +67,7 @@ pub(super) fn bars(bars: &[Bar]) -> String {
 
 /// An axis: which values lie at 0 and 1, and where text stands.
 #[derive(Debug)]
-pub(super) struct Axis {
+pub(crate) struct Axis {
     from: f64,
     to: f64,
     log: bool,
@@ -76,7 +76,7 @@ pub(super) struct Axis {
 
 impl Axis {
     /// From 0 to `to` bytes, with about four ticks at powers of two or half of one between them.
-    pub(super) fn bytes(to: f64, text: impl Fn(f64) -> String) -> Self {
+    pub(crate) fn bytes(to: f64, text: impl Fn(f64) -> String) -> Self {
         let power = (to / 4.0).max(1.0).log2().floor().exp2();
         let step =
             [power, power * 1.5, power * 2.0].into_iter().find(|step| to / step < 4.5).unwrap_or(power * 2.0);
@@ -84,7 +84,7 @@ impl Axis {
     }
 
     /// From 0 to `to`, with about four ticks at round values.
-    pub(super) fn linear(to: f64, text: impl Fn(f64) -> String) -> Self {
+    pub(crate) fn linear(to: f64, text: impl Fn(f64) -> String) -> Self {
         let raw = (to / 4.0).max(f64::MIN_POSITIVE);
         let magnitude = 10_f64.powf(raw.log10().floor());
         let step =
@@ -93,25 +93,25 @@ impl Axis {
     }
 
     /// From 0 to `to`, with ticks at multiples of `step`.
-    pub(super) fn with_step(to: f64, step: f64, text: impl Fn(f64) -> String) -> Self {
+    pub(crate) fn with_step(to: f64, step: f64, text: impl Fn(f64) -> String) -> Self {
         let ticks = (0..=40).map(|i| f64::from(i) * step).take_while(|tick| *tick <= to * 1.0001);
         Self { from: 0.0, to, log: false, ticks: ticks.map(|tick| (tick, text(tick))).collect() }
     }
 
     /// A logarithmic axis with these ticks.
-    pub(super) fn log(from: f64, to: f64, ticks: Vec<(f64, String)>) -> Self {
+    pub(crate) fn log(from: f64, to: f64, ticks: Vec<(f64, String)>) -> Self {
         let ticks =
             ticks.into_iter().filter(|(tick, _)| *tick >= from * 0.999 && *tick <= to * 1.001).collect();
         Self { from, to, log: true, ticks }
     }
 
     /// A linear axis over any range.
-    pub(super) fn range(from: f64, to: f64, ticks: Vec<(f64, String)>) -> Self {
+    pub(crate) fn range(from: f64, to: f64, ticks: Vec<(f64, String)>) -> Self {
         Self { from, to, log: false, ticks }
     }
 
     /// The axis with other ticks.
-    pub(super) fn with_ticks(self, ticks: impl IntoIterator<Item = (f64, String)>) -> Self {
+    pub(crate) fn with_ticks(self, ticks: impl IntoIterator<Item = (f64, String)>) -> Self {
         Self { ticks: ticks.into_iter().collect(), ..self }
     }
 
@@ -126,13 +126,13 @@ impl Axis {
 
 /// A curve.
 #[derive(Debug)]
-pub(super) struct Curve {
-    pub(super) who: Option<Who>,
-    pub(super) points: Vec<(f64, f64)>,
+pub(crate) struct Curve {
+    pub(crate) who: Option<Who>,
+    pub(crate) points: Vec<(f64, f64)>,
 }
 
 /// Curves; one without an owner is drawn as an area below.
-pub(super) fn curves(x: &Axis, y: &Axis, curves: &[Curve], low: bool) -> String {
+pub(crate) fn curves(x: &Axis, y: &Axis, curves: &[Curve], low: bool) -> String {
     let mut svg = String::from("<svg viewBox=\"0 0 1000 1000\" preserveAspectRatio=none role=img>");
     for (tick, _) in &y.ticks {
         let at = 1000.0 * (1.0 - y.place(*tick));
@@ -163,7 +163,7 @@ pub(super) fn curves(x: &Axis, y: &Axis, curves: &[Curve], low: bool) -> String 
 }
 
 /// Named points.
-pub(super) fn points(x: &Axis, y: &Axis, points: &[(Who, f64, f64)]) -> String {
+pub(crate) fn points(x: &Axis, y: &Axis, points: &[(Who, f64, f64)]) -> String {
     let mut html = String::from("<svg viewBox=\"0 0 1000 1000\" preserveAspectRatio=none role=img>");
     for (axis, vertical) in [(y, false), (x, true)] {
         for (tick, _) in &axis.ticks {

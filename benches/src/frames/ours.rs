@@ -1,0 +1,91 @@
+//! Our page-frame allocators, each behind [`Subject`].
+
+use hectare_buddy::{Bank, Banks, Engine, Rows64, words_for};
+use hectare_core::{Frame, FrameRun, Order};
+
+use super::subject::{Memory, Subject};
+
+/// Words of metadata over frames 0 to `frames` − 1.
+///
+/// # Panics
+/// If there are no frames, or too many for this machine.
+#[must_use]
+pub fn words(frames: usize) -> usize {
+    let span = FrameRun::new(Frame::new(0), frames as u64).expect("there are frames");
+    words_for::<Rows64>(span).expect("fewer frames than addresses")
+}
+
+/// The engine of a single owner.
+#[derive(Debug)]
+pub struct Buddy {
+    engine: Engine<'static, Rows64>,
+    metadata: usize,
+}
+
+/// Room for the table of banks, in front of the words.
+const TABLE: usize = 64;
+
+impl Buddy {
+    /// The engine.
+    pub fn engine(&mut self) -> &mut Engine<'static, Rows64> {
+        &mut self.engine
+    }
+
+    /// An engine over all of the memory's frames, its tables in the room for them.
+    ///
+    /// # Safety
+    /// The memory is nobody else's until the result is gone.
+    #[must_use]
+    pub unsafe fn begin(memory: &mut Memory) -> Option<Self> {
+        const { assert!(size_of::<Bank>() <= TABLE) };
+        let span = FrameRun::new(Frame::new(0), memory.frames() as u64)?;
+        let count = words_for::<Rows64>(span)?;
+        let tables = memory.tables(TABLE + count * 8).cast::<u8>();
+        // SAFETY: the tables are longer than TABLE.
+        let after = unsafe { tables.add(TABLE) };
+        // SAFETY: the mapping begins at a page and is valid; the caller's promise: nobody else has it meanwhile.
+        let words = unsafe { core::slice::from_raw_parts_mut(after.cast::<u64>().as_ptr(), count) };
+        let bank = tables.cast::<Bank>();
+        // SAFETY: the bank lies in the mapping, before the words.
+        unsafe { bank.write(None) };
+        // SAFETY: it was just written; the caller's promise: nobody else has it meanwhile.
+        let bank = unsafe { core::slice::from_raw_parts_mut(bank.as_ptr(), 1) };
+        let mut banks = Banks::new(bank);
+        banks.add(span).ok()?;
+        let engine = Engine::new(banks, words).ok()?;
+        Some(Self { engine, metadata: count * 8 + size_of::<Engine<'_, Rows64>>() })
+    }
+}
+
+/// An order from a trace, which is at most 20.
+#[inline(always)]
+pub(super) fn order_of(order: u32) -> Order {
+    Order::new(order as u8).unwrap_or_default()
+}
+
+impl Subject for Buddy {
+    type Block = u32;
+
+    unsafe fn build(memory: &mut Memory) -> Option<Box<Self>> {
+        // SAFETY: the caller's promise.
+        unsafe { Self::begin(memory) }.map(Box::new)
+    }
+
+    #[inline(always)]
+    fn allocate(&mut self, order: u32) -> Option<u32> {
+        self.engine.allocate_order(order_of(order)).ok().map(|frame| frame.number() as u32)
+    }
+
+    #[inline(always)]
+    unsafe fn free(&mut self, block: u32, order: u32) -> bool {
+        self.engine.free_order(Frame::new(u64::from(block)), order_of(order)).is_ok()
+    }
+
+    fn frame(block: u32) -> u64 {
+        u64::from(block)
+    }
+
+    fn metadata_bytes(&self) -> Option<usize> {
+        Some(self.metadata)
+    }
+}
