@@ -18,6 +18,8 @@ mod region;
 mod regions;
 mod search;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub use good_fit::GoodFit;

@@ -39,9 +39,9 @@ use sized::{BestIndex, WorstIndex};
 
 use crate::range::Unit;
 
-/// Counts a visit to a node or chunk, in unit tests only.
+/// Counts a visit to a node, a chunk or the size of a hole, in unit tests only.
 #[inline(always)]
-fn step() {
+pub(crate) fn step() {
     #[cfg(test)]
     steps::count();
 }

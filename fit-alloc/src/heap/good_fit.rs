@@ -98,7 +98,8 @@ impl<S: Shape, const REGIONS: usize, M: Mode> GoodFit<S, REGIONS, M> {
     #[inline(never)]
     fn search_or_refuse(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
         // Even a bounded heap tries once more, with the recent block among the holes.
-        if let Some(block) = self.allocate_from_any(layout, M::COMPLETE) {
+        let exhaustive = M::COMPLETE || cfg!(hectare_plant = "heap_unbounded");
+        if let Some(block) = self.allocate_from_any(layout, exhaustive) {
             return Ok(block);
         }
         let size = granules::<S>(layout.size());

@@ -24,6 +24,7 @@ use core::ptr::{self, NonNull};
 use hectare_core::RegionError;
 
 use super::shape::{Shape, Word};
+use crate::policy::step;
 
 /// The index of the first granule. Those before have map bits and are never used: index 0 means none, and the bit before
 /// the first granule is read when the first block is freed.
@@ -318,6 +319,7 @@ impl<S: Shape> Region<S> {
     /// As [`write_hole`](Self::write_hole).
     #[inline(always)]
     pub(crate) unsafe fn write_size(&self, index: usize, size: usize) {
+        step();
         // SAFETY: the third word of the hole's memory.
         unsafe { self.node(index).wrapping_add(2).write(S::Word::from_index(size)) };
         if cfg!(hectare_plant = "heap_tail_size") {
@@ -333,6 +335,7 @@ impl<S: Shape> Region<S> {
     /// There is one.
     #[inline(always)]
     pub(crate) unsafe fn size_from(&self, index: usize) -> usize {
+        step();
         // SAFETY: the third word of a hole, written by `write_size`.
         unsafe { self.node(index).wrapping_add(2).read() }.to_index()
     }
@@ -343,6 +346,7 @@ impl<S: Shape> Region<S> {
     /// There is one.
     #[inline(always)]
     pub(crate) unsafe fn size_before(&self, end: usize) -> usize {
+        step();
         // SAFETY: the last word of a hole, written by `write_size`.
         unsafe { self.tail(end).read() }.to_index()
     }
