@@ -20,7 +20,6 @@ use hectare_core::{
 use crate::geometry::Geometry;
 use crate::info::CacheInfo;
 use crate::memory::Memory;
-use crate::owner;
 use crate::size_class::{CLASSES, size_of_class};
 use crate::slabs::Slabs;
 
@@ -107,6 +106,8 @@ pub(crate) struct Back<S, W> {
     /// Blocks that turned out not to be ours when they were flushed.
     pub(crate) rejected: u64,
     pub(crate) refused: u64,
+    /// New slabs are filled with this.
+    pub(crate) poison: Option<u8>,
 }
 
 // SAFETY: the slabs' headers are reached only through the heap, and belong to it.
@@ -123,6 +124,7 @@ impl<S: FrameSource, W: PhysWindow> Back<S, W> {
             zeroed: false,
             rejected: 0,
             refused: 0,
+            poison: None,
         }
     }
 
@@ -150,14 +152,47 @@ impl<S: FrameSource, W: PhysWindow> Back<S, W> {
         let Some(slabs) = self.classes.get_mut(class) else { return Err(AllocError::TooLarge) };
         let mut count = slabs.take_many(geometry, limit, &mut each);
         if count == 0 {
-            if slabs.owner == 0 {
-                slabs.owner = owner::next();
-            }
-            let slab = self.memory.lay(geometry, slabs.owner, geometry.colour(slabs.laid))?;
-            slabs.add(slab);
+            slabs.grow(geometry, &mut self.memory, self.poison)?;
             count = slabs.take_many(geometry, limit, &mut each);
         }
         Ok(count)
+    }
+
+    /// Takes a block of a class, any free one of its slab.
+    pub(crate) fn take_random(&mut self, class: usize, random: usize) -> Result<NonNull<u8>, AllocError> {
+        let (Some(kind), Some(slabs)) = (Self::kind(class), self.classes.get_mut(class)) else {
+            return Err(AllocError::TooLarge);
+        };
+        match kind {
+            Kind::Slabs(geometry) => {
+                if slabs.candidate().is_none() {
+                    slabs.grow(geometry, &mut self.memory, self.poison)?;
+                }
+                let candidate = slabs.random_candidate(random).ok_or(AllocError::OutOfMemory)?;
+                Ok(slabs.take(geometry, candidate))
+            }
+            Kind::Frames(count) => {
+                let block =
+                    self.take_frames(*count, size_of_class(class) & size_of_class(class).wrapping_neg())?;
+                if let Some(poison) = self.poison {
+                    // SAFETY: a run of frames that was just taken: valid for the class's size.
+                    unsafe { block.write_bytes(poison, size_of_class(class)) };
+                }
+                Ok(block)
+            }
+        }
+    }
+
+    /// Whether `block` is handed out as a block of `class`, by a slab whose header and links are sound. O(objects / 64).
+    pub(crate) fn check_block(&self, class: usize, block: NonNull<u8>) -> Result<(), FreeError> {
+        let (Some(Kind::Slabs(geometry)), Some(slabs)) = (Self::kind(class), self.classes.get(class)) else {
+            return Ok(());
+        };
+        let address = block.addr().get();
+        // SAFETY: callers fill new slabs, so that all of a slab's memory is initialised.
+        let slab = unsafe { self.memory.slab_at(geometry, slabs.owner, address) };
+        let slab = slab.filter(|slab| slabs.is_linked(*slab) && slab.is_consistent(geometry));
+        Slabs::taken_at(slab.ok_or(FreeError::Foreign)?, geometry, address).map(drop)
     }
 
     /// Gives a block of a class back.

@@ -9,7 +9,6 @@
 #![expect(unsafe_code, reason = "implements an unsafe trait")]
 
 use core::alloc::Layout;
-use core::num::NonZero;
 use core::ptr::NonNull;
 
 use hectare_core::{
@@ -18,6 +17,7 @@ use hectare_core::{
 };
 
 use crate::back::Back;
+use crate::exchange;
 use crate::front::Front;
 use crate::info::CacheInfo;
 use crate::size_class::{CLASSES, LARGEST, class_of, rounded};
@@ -69,9 +69,7 @@ impl<S: FrameSource, W: PhysWindow> SlabHeap<S, W> {
 
     /// Moves every block of the front to its slab. O(blocks in the front), at most 1024.
     pub fn flush(&mut self) {
-        for class in 0..CLASSES {
-            self.drain(class, usize::MAX);
-        }
+        exchange::flush(&mut self.front, &mut self.back);
     }
 
     /// Flushes the front and gives every empty slab back to the source; how many frames.
@@ -100,25 +98,14 @@ impl<S: FrameSource, W: PhysWindow> SlabHeap<S, W> {
     #[cold]
     #[inline(never)]
     fn refill(&mut self, class: usize) -> Result<NonNull<u8>, AllocError> {
-        match self.take_batch(class) {
+        match exchange::refill(&mut self.front, &mut self.back, class) {
             Ok(block) => Ok(block),
             Err(_) => {
                 self.shrink();
-                self.take_batch(class)
+                exchange::refill(&mut self.front, &mut self.back, class)
                     .inspect_err(|_| self.back.refused = self.back.refused.saturating_add(1))
             }
         }
-    }
-
-    /// Fills half of a class's slots, and takes one.
-    fn take_batch(&mut self, class: usize) -> Result<NonNull<u8>, AllocError> {
-        let limit = self.front.batch(class);
-        let front = &mut self.front;
-        let count = self.back.take(class, limit, |block| {
-            front.push(class, block);
-        })?;
-        self.front.reverse(class, count);
-        self.front.pop(class).ok_or(AllocError::OutOfMemory)
     }
 
     /// Moves the older half of a full class to its slabs, and puts `block` in.
@@ -126,30 +113,14 @@ impl<S: FrameSource, W: PhysWindow> SlabHeap<S, W> {
     #[inline(never)]
     fn overflow(&mut self, class: usize, block: NonNull<u8>) {
         let batch = self.front.batch(class);
-        self.drain(class, batch);
+        exchange::drain(&mut self.front, &mut self.back, class, batch);
         self.front.push(class, block);
-    }
-
-    fn drain(&mut self, class: usize, count: usize) {
-        let back = &mut self.back;
-        self.front.drain(class, count, |block| {
-            // SAFETY: blocks in the front were freed by their owners, as blocks of this class.
-            if unsafe { back.give(class, block) }.is_err() {
-                back.rejected = back.rejected.saturating_add(1);
-            }
-        });
-    }
-
-    /// The frames of a block that no class serves.
-    fn frames(layout: Layout) -> Result<NonZero<u64>, AllocError> {
-        let bytes = rounded(layout) as u64;
-        NonZero::new(bytes.div_ceil(S::FRAME_SIZE.bytes())).ok_or(AllocError::TooLarge)
     }
 
     #[cold]
     #[inline(never)]
     fn allocate_large(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
-        let count = Self::frames(layout)?;
+        let count = exchange::frames::<S>(layout)?;
         match self.back.take_frames(count, layout.align()) {
             Err(AllocError::OutOfMemory | AllocError::Fragmented) => {
                 self.shrink();
@@ -165,7 +136,7 @@ impl<S: FrameSource, W: PhysWindow> SlabHeap<S, W> {
     #[cold]
     #[inline(never)]
     unsafe fn free_large(&mut self, block: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
-        let count = Self::frames(layout).map_err(|_| FreeError::WrongSize)?;
+        let count = exchange::frames::<S>(layout).map_err(|_| FreeError::WrongSize)?;
         // SAFETY: the caller's promise: a run of so many frames that was taken here.
         unsafe { self.back.give_frames(block.addr().get(), count) }
     }
@@ -212,15 +183,28 @@ unsafe impl<S: FrameSource, W: PhysWindow> ByteAllocator for SlabHeap<S, W> {
         layout: Layout,
         new_size: usize,
     ) -> Result<(), AllocError> {
-        let Ok(new) = Layout::from_size_align(new_size, layout.align()) else {
-            return Err(AllocError::TooLarge);
-        };
-        let same = match (class_of(rounded(layout)), class_of(rounded(new))) {
-            (Some(old), Some(new)) => old == new,
-            (None, None) => Self::frames(layout) == Self::frames(new),
-            _ => false,
-        };
-        if same { Ok(()) } else { Err(AllocError::NotInPlace) }
+        exchange::resize::<S>(layout, new_size)
+    }
+
+    unsafe fn reallocate(
+        &mut self,
+        block: NonNull<u8>,
+        layout: Layout,
+        new_size: usize,
+    ) -> Result<NonNull<u8>, AllocError> {
+        // SAFETY: the caller's promises: the size, rounded up to the alignment, is at most isize::MAX; 0 is too.
+        let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+        let (old, new) = (class_of(rounded(layout)), class_of(rounded(new_layout)));
+        if old == new && (old.is_some() || exchange::frames::<S>(layout) == exchange::frames::<S>(new_layout))
+        {
+            return Ok(block);
+        }
+        let moved = self.allocate(new_layout)?;
+        // SAFETY: (1) both blocks are live and at least that long; (2) they do not overlap (promise 3).
+        unsafe { moved.copy_from_nonoverlapping(block, layout.size().min(new_size)) };
+        // SAFETY: the caller's promise; the copy is done.
+        unsafe { self.deallocate(block, layout) }?;
+        Ok(moved)
     }
 }
 
@@ -293,6 +277,12 @@ impl<S: FrameSource, W: PhysWindow> Figures for SlabHeap<S, W> {
 
 fn size(class: usize) -> u16 {
     crate::size_class::SIZES.get(class).copied().unwrap_or(0)
+}
+
+/// The name of a class.
+#[cfg(target_has_atomic = "ptr")]
+pub(crate) fn name(class: usize) -> &'static str {
+    NAMES.get(class).copied().unwrap_or("")
 }
 
 /// The names of the classes, as Linux names its caches of this kind.

@@ -7,10 +7,20 @@ extern crate std;
 
 mod back;
 pub mod construct;
+#[cfg(target_has_atomic = "ptr")]
+pub mod cpu_cache;
+#[cfg(target_has_atomic = "ptr")]
+pub mod cpu_heap;
+mod exchange;
 mod front;
 pub mod geometry;
+pub mod hardened;
 pub mod heap;
 pub mod info;
+#[cfg(target_has_atomic = "ptr")]
+mod magazine;
+#[cfg(target_has_atomic = "ptr")]
+mod mailbox;
 mod memory;
 pub mod object_cache;
 mod owner;
@@ -21,7 +31,12 @@ mod slab;
 mod slabs;
 
 pub use construct::{ByDefault, Construct, Raw};
+#[cfg(target_has_atomic = "ptr")]
+pub use cpu_cache::CpuCache;
+#[cfg(target_has_atomic = "ptr")]
+pub use cpu_heap::CpuHeap;
 pub use geometry::{Geometry, GeometryError};
+pub use hardened::HardenedHeap;
 pub use heap::SlabHeap;
 pub use info::{CacheInfo, SlabInfo, SlabTop};
 pub use object_cache::ObjectCache;

@@ -94,9 +94,19 @@ impl<S: FrameSource, W: PhysWindow> Memory<S, W> {
         Some((address as u64).wrapping_sub(self.distance?))
     }
 
-    /// Lays a new slab.
-    pub(crate) fn lay(&mut self, geometry: &Geometry, owner: u32, start: u32) -> Result<Slab, AllocError> {
+    /// Lays a new slab, filled with `poison` before.
+    pub(crate) fn lay(
+        &mut self,
+        geometry: &Geometry,
+        owner: u32,
+        start: u32,
+        poison: Option<u8>,
+    ) -> Result<Slab, AllocError> {
         let base = self.take(geometry.request(), geometry.align)?;
+        if let Some(poison) = poison {
+            // SAFETY: the source's promises: real memory, all ours; the window's: valid for all of it.
+            unsafe { base.write_bytes(poison, geometry.slab_bytes) };
+        }
         // SAFETY: (1) the source's promises: real memory, all ours; the window's: valid for all of it; (2) `take` made
         // it a multiple of a word; (3) callers pass a colour.
         Ok(unsafe { Slab::lay(base, geometry, owner, start) })

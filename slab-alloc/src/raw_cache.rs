@@ -11,7 +11,6 @@ use hectare_core::{
 use crate::geometry::Geometry;
 use crate::info::CacheInfo;
 use crate::memory::Memory;
-use crate::owner;
 use crate::slab::{Candidate, Slab};
 use crate::slabs::Slabs;
 
@@ -228,15 +227,8 @@ impl<S: FrameSource, W: PhysWindow> RawCache<S, W> {
         self.reserved = self.reserved.min(count);
     }
 
-    #[cold]
     fn grow(&mut self) -> Result<(), AllocError> {
-        if self.slabs.owner == 0 {
-            self.slabs.owner = owner::next();
-        }
-        let colour = self.geometry.colour(self.slabs.laid);
-        let slab = self.memory.lay(&self.geometry, self.slabs.owner, colour)?;
-        self.slabs.add(slab);
-        Ok(())
+        self.slabs.grow(&self.geometry, &mut self.memory, None)
     }
 
     /// Takes an object back, and leaves the empty slabs.

@@ -161,6 +161,23 @@ impl Slab {
         Some(Candidate { slab: self, index, fresh: index >= self.carved() })
     }
 
+    /// Some free object: which one follows from `random`.
+    pub(crate) fn some_free(self, random: usize) -> Option<Candidate> {
+        let summary = self.header().summary;
+        if summary == 0 {
+            return None;
+        }
+        // A set bit of a word, beginning the search at a random one.
+        let pick = |bits: usize, from: usize| {
+            #[expect(clippy::cast_possible_truncation, reason = "below the bits of a word")]
+            let from = (from % BITS) as u32;
+            (bits.rotate_right(from).trailing_zeros() + from) as usize % BITS
+        };
+        let word = pick(summary, random / BITS);
+        let index = word * BITS + pick(self.word(word), random);
+        Some(Candidate { slab: self, index, fresh: index >= self.carved() })
+    }
+
     /// Hands object `index` out, which is free.
     #[inline]
     pub(crate) fn take(mut self, index: usize) {

@@ -10,9 +10,11 @@
 
 use core::ptr::NonNull;
 
-use hectare_core::{FreeError, Violation};
+use hectare_core::{AllocError, FrameSource, FreeError, PhysWindow, Violation};
 
 use crate::geometry::{BITS, Geometry};
+use crate::memory::Memory;
+use crate::owner;
 use crate::slab::{Candidate, Slab};
 
 const FULL: u8 = 0;
@@ -35,7 +37,7 @@ pub(crate) struct Slabs {
     /// The number in the headers; 0 until the first slab comes.
     pub(crate) owner: u32,
     /// Slabs laid so far: the next colour.
-    pub(crate) laid: u32,
+    laid: u32,
 }
 
 impl Slabs {
@@ -80,7 +82,7 @@ impl Slabs {
     }
 
     /// Takes in a slab that was just laid.
-    pub(crate) fn add(&mut self, slab: Slab) {
+    fn add(&mut self, slab: Slab) {
         self.push(slab, EMPTY);
         self.slabs += 1;
         self.empty += 1;
@@ -107,6 +109,36 @@ impl Slabs {
     #[inline]
     pub(crate) fn candidate(&self) -> Option<Candidate> {
         self.fullest()?.first_free()
+    }
+
+    /// Some free object of that slab.
+    pub(crate) fn random_candidate(&self, random: usize) -> Option<Candidate> {
+        self.fullest()?.some_free(random)
+    }
+
+    /// Lays one more slab, filled with `poison` before.
+    #[cold]
+    pub(crate) fn grow<S: FrameSource, W: PhysWindow>(
+        &mut self,
+        geometry: &Geometry,
+        memory: &mut Memory<S, W>,
+        poison: Option<u8>,
+    ) -> Result<(), AllocError> {
+        if self.owner == 0 {
+            self.owner = owner::next();
+        }
+        let slab = memory.lay(geometry, self.owner, geometry.colour(self.laid), poison)?;
+        self.add(slab);
+        Ok(())
+    }
+
+    /// Whether the slab's neighbours in its list name it, as far as its links can be followed.
+    pub(crate) fn is_linked(&self, slab: Slab) -> bool {
+        let head = self.heads.get(usize::from(slab.bin())).copied().flatten();
+        match slab.prev() {
+            None => head == Some(slab),
+            Some(prev) => head.is_some() && prev.next() == Some(slab),
+        }
     }
 
     /// Hands a candidate out.

@@ -5,7 +5,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use hectare_buddy::{Banks, Engine, Frames, Rows64, words_for};
-use hectare_core::{DirectMap, Frame, FrameRun, Locked, NoLock, PhysAddr};
+use hectare_core::{DirectMap, Frame, FrameRun, Locked, NoLock, PhysAddr, RawLock};
 
 /// The frame number of the first frame: its address is a multiple of every slab's size.
 const FIRST: u64 = 0x4000;
@@ -51,6 +51,11 @@ impl Machine {
 
     /// A new buddy system of all frames, shared, and the window.
     pub(crate) fn start(&mut self) -> (Source<'_>, DirectMap) {
+        self.start_with()
+    }
+
+    /// The same behind a lock of choice.
+    pub(crate) fn start_with<L: RawLock>(&mut self) -> (Locked<L, Frames<'_>>, DirectMap) {
         let first = Frame::new(FIRST);
         self.table = vec![None; 8];
         let mut banks = Banks::new(&mut self.table);
