@@ -11,12 +11,14 @@ use thiserror::Error;
 mod contents;
 pub mod frames;
 pub mod heap;
+pub mod objects;
 pub mod ranges;
 pub mod space;
 
 use crate::arena::Damage;
 pub use frames::FrameModel;
 pub use heap::{HeapModel, HeapUnderTest};
+pub use objects::{CacheUnderTest, ObjectModel};
 pub use ranges::RangeModel;
 pub use space::Space;
 

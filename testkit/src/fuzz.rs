@@ -9,8 +9,10 @@ use std::path::Path;
 use hectare_core::{CheckInvariants, Extent, FrameSource, PhysWindow, RangeSource, Violation};
 
 use crate::arena::Arena;
-use crate::drive::{FrameModel, HeapModel, HeapUnderTest, Model, RangeModel, drive};
-use crate::op::{FrameOp, HeapOp, RangeOp, decode_all};
+use crate::drive::{
+    CacheUnderTest, FrameModel, HeapModel, HeapUnderTest, Model, ObjectModel, RangeModel, drive,
+};
+use crate::op::{FrameOp, HeapOp, ObjectOp, RangeOp, decode_all};
 use crate::stand_in::{NaiveRanges, PlainFrames};
 use crate::trace::frames::FrameTrace;
 use crate::trace::heap::HeapTrace;
@@ -96,6 +98,14 @@ pub fn plain_frames() -> FrameModel<PlainFrames<6>, impl PhysWindow> {
         .taking_parts()
         .complete()
         .checking(PlainFrames::check_invariants, all_free)
+}
+
+/// Target `objects`: any cache of equal objects.
+///
+/// # Panics
+/// The cache broke a rule.
+pub fn objects<C: CacheUnderTest>(model: ObjectModel<C>, bytes: &[u8]) {
+    run(model, decode_all(bytes, ObjectOp::decode));
 }
 
 /// Target `ranges`: any source of ranges.

@@ -14,9 +14,11 @@
 mod bytes;
 pub mod frames;
 pub mod heap;
+pub mod objects;
 pub mod ranges;
 
 pub use bytes::{decode_all, noise};
 pub use frames::FrameOp;
 pub use heap::HeapOp;
+pub use objects::ObjectOp;
 pub use ranges::RangeOp;

@@ -10,5 +10,6 @@ mod examples;
 mod hardened;
 mod heap;
 mod peers;
+mod shadow;
 mod small;
 mod support;
