@@ -3,10 +3,12 @@
 //! | area | module |
 //! |---|---|
 //! | heap | [`random`] actions, recorded [`programs`], [`efficiency`], [`worst`] cases, [`state`] sizes |
+//! | segments | [`segments`] |
 
 pub mod efficiency;
 pub mod programs;
 pub mod random;
+pub mod segments;
 pub mod state;
 pub mod worst;
 

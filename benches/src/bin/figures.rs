@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use hectare_benches::figures::{efficiency, print_head, programs, random, state, worst, write_json};
+use hectare_benches::figures::{
+    Figure, efficiency, print_head, programs, random, segments, state, worst, write_json,
+};
 use hectare_benches::kind::Kind;
 use hectare_benches::traces::{SHIPPED, Source};
 
@@ -17,7 +19,7 @@ static HARNESS: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 /// Measures every figure of an area: bounds, ours beside the peers, in one run.
 #[derive(Parser)]
 struct Arguments {
-    /// The area: `heap`. All of them if none is named.
+    /// The area: `heap`, `segments`. All of them if none is named.
     area: Option<String>,
     /// Interleaved rounds of each measurement.
     #[arg(long, default_value_t = 11)]
@@ -32,8 +34,9 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if arguments.area.as_deref().is_some_and(|area| area != "heap") {
-        eprintln!("unknown area; there is: heap");
+    let wanted = |area: &str| arguments.area.as_deref().is_none_or(|wanted| wanted == area);
+    if !["heap", "segments"].into_iter().any(wanted) {
+        eprintln!("unknown area; there are: heap, segments");
         return ExitCode::from(2);
     }
     let sources: Vec<Source> = if arguments.trace.is_empty() {
@@ -42,7 +45,7 @@ fn main() -> ExitCode {
         arguments.trace.iter().map(|path| Source::named(Kind::Heap, path.as_os_str())).collect()
     };
     let mut loaded = vec![];
-    for source in sources {
+    for source in sources.into_iter().filter(|_| wanted("heap")) {
         match source.heap() {
             Ok(program) => loaded.push(program),
             Err(error) => {
@@ -53,16 +56,18 @@ fn main() -> ExitCode {
     }
     print_head();
     let mut all = vec![];
-    let areas: [&dyn Fn() -> Vec<_>; 5] = [
-        &state::figures,
-        &worst::figures,
-        &|| efficiency::figures(30),
-        &|| random::figures(arguments.rounds),
-        &|| programs::figures(&loaded, arguments.rounds),
+    // A new area is one line for each of its groups.
+    let groups: [(&str, &dyn Fn() -> Vec<Figure>); 6] = [
+        ("heap", &state::figures),
+        ("heap", &worst::figures),
+        ("heap", &|| efficiency::figures(30)),
+        ("heap", &|| random::figures(arguments.rounds)),
+        ("heap", &|| programs::figures(&loaded, arguments.rounds)),
+        ("segments", &|| segments::figures(arguments.rounds)),
     ];
-    for area in areas {
-        let figures = area();
-        figures.iter().for_each(|figure| figure.print());
+    for (_, group) in groups.into_iter().filter(|(area, _)| wanted(area)) {
+        let figures = group();
+        figures.iter().for_each(Figure::print);
         all.extend(figures);
     }
     let missed = all.iter().filter(|figure| figure.ok() == Some(false)).count();
