@@ -23,6 +23,8 @@ pub trait Word:
 
     /// The low bits of `pattern`.
     fn truncate(pattern: u64) -> Self;
+    /// As the widest of them.
+    fn widen(self) -> u64;
     /// The sum, without what exceeds the type.
     fn plus(self, other: Self) -> Self;
     /// How many bits are set.
@@ -114,6 +116,11 @@ macro_rules! word {
             #[allow(trivial_numeric_casts, reason = "u64 is one of the types")]
             fn truncate(pattern: u64) -> Self {
                 pattern as Self
+            }
+
+            #[inline(always)]
+            fn widen(self) -> u64 {
+                u64::from(self)
             }
 
             #[inline(always)]

@@ -3,9 +3,11 @@
 #![doc = include_str!("../README.md")]
 
 pub mod banks;
+pub mod cached;
 pub mod census;
 pub mod engine;
 pub mod geometry;
+pub mod group;
 mod layout;
 pub mod memory_map;
 pub mod request;
@@ -19,11 +21,13 @@ pub mod zero;
 pub mod zones;
 
 pub use banks::{Bank, Banks};
+pub use cached::{Cached, Keep};
 pub use census::Census;
 pub use engine::Engine;
 #[cfg(feature = "exact")]
 pub use geometry::Exact;
 pub use geometry::{Geometry, Rows4, Rows32, Rows64, Word};
+pub use group::{Each, Group, GroupSource};
 pub use layout::words_for;
 pub use memory_map::{DMA_LIMIT, DMA32_LIMIT, MapEntry};
 pub use request::Request;

@@ -1,10 +1,16 @@
 //! The engine as a source of memory: from here on, someone writes to the frames.
 #![expect(unsafe_code, reason = "implements an unsafe trait")]
 
-use hectare_core::{AllocError, FrameRequest, FrameRun, FrameSource, FreeError, PageSize};
+use core::num::NonZero;
+
+use hectare_core::{
+    AllocError, CheckInvariants, Figures, Fragmentation, FrameRequest, FrameRun, FrameSource, FreeError,
+    Order, PageSize, Ratio, Usage, Violation,
+};
 
 use crate::engine::Engine;
 use crate::geometry::{Geometry, Rows64};
+use crate::group::Group;
 
 /// An engine whose frames are memory of 2^`LOG2` bytes each, which belongs to it.
 ///
@@ -31,13 +37,57 @@ impl<'m, G: Geometry, const LOG2: u8> Frames<'m, G, LOG2> {
         &self.engine
     }
 
+    /// Takes at least 1 and at most `most` blocks that lie in one [group](Group): those that would be handed out one by
+    /// one.
+    ///
+    /// # Errors
+    /// Fails iff not one block of this order is free: as [`Engine::allocate_order`].
+    pub fn allocate_group(&mut self, order: Order, most: NonZero<u32>) -> Result<Group, AllocError> {
+        self.engine.allocate_group(order, most)
+    }
+
+    /// Gives all blocks of a group back, also those after one that is refused.
+    ///
+    /// # Safety
+    /// The caller owns the blocks, obtained from this source, and nothing uses them any more.
+    ///
+    /// # Errors
+    /// How many were refused, if any.
+    pub unsafe fn free_group(&mut self, group: Group) -> Result<(), NonZero<u32>> {
+        self.engine.free_group(group)
+    }
+
     /// The engine.
     ///
     /// # Safety
-    /// No frame is given back or taken offline that someone uses; frames that come online are such as
+    /// No frame is given back or taken offline that someone uses or a cache [remembers](crate::GroupSource); frames that come online are such as
     /// [`new`](Self::new) demands; the engine is not replaced by another.
     pub const unsafe fn engine_mut(&mut self) -> &mut Engine<'m, G> {
         &mut self.engine
+    }
+}
+
+impl<G: Geometry, const LOG2: u8> Figures for Frames<'_, G, LOG2> {
+    /// In frames. O(1).
+    fn usage(&self) -> Usage {
+        self.engine.usage()
+    }
+
+    /// In frames. O(rows).
+    fn fragmentation(&self) -> Fragmentation {
+        self.engine.fragmentation()
+    }
+
+    /// For a request of so many frames. O(rows).
+    fn unusable(&self, units: u64) -> Ratio {
+        self.engine.unusable(units)
+    }
+}
+
+impl<G: Geometry, const LOG2: u8> CheckInvariants for Frames<'_, G, LOG2> {
+    /// Those of the engine.
+    fn check_invariants(&self) -> Result<(), Violation> {
+        self.engine.check_invariants()
     }
 }
 

@@ -164,7 +164,7 @@ impl<G: Geometry> Engine<'_, G> {
 
     /// Sets bits in a row that speaks for itself.
     #[inline]
-    fn set(&mut self, level: usize, row: usize, mask: G::Word) {
+    pub(super) fn set(&mut self, level: usize, row: usize, mask: G::Word) {
         let at = self.slot(level, row);
         let before = self.word_at(at);
         let word = before | mask;

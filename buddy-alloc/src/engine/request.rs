@@ -7,6 +7,7 @@ use hectare_core::{AllocError, Frame, FrameRun, FreeError, Order, RegionError};
 
 use crate::engine::Engine;
 use crate::geometry::{Geometry, Word};
+use crate::group::Group;
 use crate::request::Request;
 use crate::row::{Runs, bit_number, full};
 
@@ -120,6 +121,43 @@ impl<G: Geometry> Engine<'_, G> {
         taken
     }
 
+    /// Takes at least 1 and at most `most` blocks that lie in one [group](Group): those that would be handed out one by
+    /// one. O(most × levels).
+    ///
+    /// # Errors
+    /// Fails iff not one block of this order is free: as [`allocate_order`](Self::allocate_order).
+    pub fn allocate_group(&mut self, order: Order, most: NonZero<u32>) -> Result<Group, AllocError> {
+        let mut group = Group::of(self.allocate_order(order)?, order);
+        if order == Order::ZERO && G::BITS == u64::BITS {
+            // The rest of the row at hand, which has the frame just taken.
+            group.blocks |= self.take_from_hot(most.get() - 1);
+            return Ok(group);
+        }
+        for _ in 1..most.get() {
+            let Some(offset) = self.take_order(order.get().into()) else { break };
+            let next = Group::of(self.frame(offset), order);
+            if next.number != group.number {
+                self.give_run(offset, order.frames());
+                break;
+            }
+            self.mark(offset);
+            group.blocks |= next.blocks;
+        }
+        Ok(group)
+    }
+
+    /// Gives all blocks of a group back, also those after one that is refused. O(blocks × levels).
+    ///
+    /// # Errors
+    /// How many were refused, if any.
+    pub fn free_group(&mut self, group: Group) -> Result<(), NonZero<u32>> {
+        if group.order == Order::ZERO && self.free_row(group) {
+            return Ok(());
+        }
+        let refused = group.iter().filter(|first| self.free_order(*first, group.order).is_err()).count();
+        u32::try_from(refused).ok().and_then(NonZero::new).map_or(Ok(()), Err)
+    }
+
     /// Takes `count` frames in blocks as large as there are, at most of order `largest`, and passes each to `take`; how
     /// many it took: fewer than `count` only if nothing is left.
     pub fn allocate_scattered(&mut self, count: u64, largest: Order, mut take: impl FnMut(FrameRun)) -> u64 {
@@ -193,6 +231,56 @@ impl<G: Geometry> Engine<'_, G> {
         self.take_run(self.offset(run.first()), run.count());
         self.least_free = least;
         Ok(())
+    }
+
+    /// Takes the lowest frames of the row at hand, at most `most`: the bits.
+    fn take_from_hot(&mut self, most: u32) -> u64 {
+        let (at, shift) = (self.level(0).hot, self.level(0).shift);
+        let word = self.word_at(at);
+        let mut rest = word;
+        for _ in 0..most.min(word.ones()) {
+            rest = rest & !(G::Word::ONE << rest.lowest());
+        }
+        let taken = word & !rest;
+        if taken == G::Word::ZERO {
+            return 0;
+        }
+        self.set_word_at(at, rest);
+        self.count_taken(taken.ones().into());
+        if G::EXACT {
+            let row = at.wrapping_sub(shift);
+            Self::positions(taken).for_each(|bit| self.mark(row << G::LOG2 | bit as usize));
+        }
+        taken.widen()
+    }
+
+    /// Gives frames of one row back at once, if all are allocated and in one bank; whether it did.
+    fn free_row(&mut self, group: Group) -> bool {
+        let (Some(highest), lowest) = (group.blocks.checked_ilog2(), group.blocks.trailing_zeros()) else {
+            return false;
+        };
+        let first = Frame::new(group.number << Group::LOG2 | u64::from(lowest));
+        if G::EXACT || G::BITS != u64::BITS || !self.banks.manage(first, u64::from(highest - lowest) + 1) {
+            return false;
+        }
+        let row = self.offset(first) >> G::LOG2;
+        let mask = G::Word::truncate(group.blocks);
+        if self.row(0, row) & mask != G::Word::ZERO {
+            return false;
+        }
+        self.set(0, row, mask);
+        self.free += u64::from(mask.ones());
+        true
+    }
+
+    /// The numbers of the set bits.
+    fn positions(word: G::Word) -> impl Iterator<Item = u32> + use<G> {
+        let mut rest = word;
+        core::iter::from_fn(move || {
+            let position = if rest == G::Word::ZERO { return None } else { rest.lowest() };
+            rest = rest & !(G::Word::ONE << position);
+            Some(position)
+        })
     }
 
     /// A count of frames that a found block holds.

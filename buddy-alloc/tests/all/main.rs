@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
 
+mod cached;
 mod driven;
 #[cfg(feature = "exact")]
 mod exact;
