@@ -48,6 +48,18 @@ pub(crate) fn bin_at_least<S: Shape>(size: usize) -> usize {
     ((shift as usize) << S::LOG2_SUB) + ((size + ((1 << shift) - 1)) >> shift)
 }
 
+/// The back link of the first hole of a bin: above every index. So a hole leaves its list without its bin being computed.
+#[inline(always)]
+pub(crate) fn head_mark<S: Shape>(bin: usize) -> S::Word {
+    S::Word::from_index(S::Word::MAX_INDEX - bin)
+}
+
+/// The bin whose mark this is; not a bin if the back link is an index.
+#[inline(always)]
+pub(crate) fn marked_bin<S: Shape>(back: S::Word) -> usize {
+    S::Word::MAX_INDEX - back.to_index()
+}
+
 /// Sizes below this have a bin each, of the same number.
 pub(crate) const fn exact<S: Shape>() -> usize {
     2 << S::LOG2_SUB

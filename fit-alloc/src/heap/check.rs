@@ -3,7 +3,7 @@
 
 use hectare_core::{CheckInvariants, Violation};
 
-use super::bins::bin_of;
+use super::bins::{bin_of, head_mark};
 use super::engine::{Engine, Hole};
 use super::good_fit::GoodFit;
 use super::shape::{Mode, Shape, Word};
@@ -25,7 +25,6 @@ impl<S: Shape> Engine<S> {
             holes += 1;
         }
         Violation::unless(free == self.free, "E5: `free` is the sum of the holes", as_u64(free))?;
-        Violation::unless(self.least_free <= free, "E5: `least_free` is at most `free`", as_u64(free))?;
         let all = self.capacity + self.region.map_span();
         Violation::unless(all == self.region.span(), "E5: capacity and map make up the region", as_u64(all))?;
         let mut listed = 0;
@@ -47,10 +46,10 @@ impl<S: Shape> Engine<S> {
         let recent = self.recent;
         let inside =
             recent.size == 0 || (self.region.first() <= recent.start && recent.end() <= self.region.end());
-        Violation::unless(inside, "E6: the recent block is in the region", as_u64(recent.start))?;
+        Violation::unless(inside, "E6: the recent run is in the region", as_u64(recent.start))?;
         let meets = |hole: Hole| hole.start < recent.end() && recent.start < hole.end();
         let is_block = !self.mapped_holes(self.region.first()).any(meets);
-        Violation::unless(is_block, "E6: the recent block meets no hole", as_u64(recent.start))?;
+        Violation::unless(is_block, "E6: the recent run meets no hole", as_u64(recent.start))?;
         Violation::unless(top_ends, "E7: the top ends where the region does", as_u64(self.top.end()))
     }
 
@@ -92,7 +91,8 @@ impl<S: Shape> Engine<S> {
             Violation::unless(begins, "E1: a listed hole has its bit", at)?;
             // SAFETY: the three words at a granule of the region.
             let (next, back) = unsafe { self.links(index) };
-            Violation::unless(back == previous, "E4: a hole's back link is the hole before it", at)?;
+            let expected = if previous == 0 { head_mark::<S>(bin).to_index() } else { previous };
+            Violation::unless(back == expected, "E4: a hole's back link is the hole before it", at)?;
             // SAFETY: as above.
             let size = unsafe { region.size_from(index) };
             Violation::unless(bin_of::<S>(size) == bin, "E3: a hole is in the bin of its size", at)?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  a request of n granules takes, in this order
-//!    0. the recent block, if it has n                   freed last, and kept whole until the next free
+//!    0. the recent run, if it has n                     freed last, and kept apart until a free elsewhere
 //!    1. the first hole of exactly n, if n is small      a perfect fit, no remainder
 //!    2. the active hole, if n is small                  the last remainder: neighbours in time become neighbours
 //!    3. the first hole of the floor bin, if it fits;      in space
@@ -13,7 +13,7 @@
 //! a number and a bit.
 #![expect(unsafe_code, reason = "works on raw regions")]
 
-use super::bins::{Bins, bin_at_least, bin_of, exact};
+use super::bins::{Bins, bin_at_least, bin_of, exact, head_mark, marked_bin};
 use super::region::Region;
 use super::shape::{Shape, Word};
 
@@ -39,9 +39,10 @@ impl Hole {
 /// * E1: the map's bits are set exactly on the first and last granule of each hole;
 /// * E2: no two holes touch, and none touches the map;
 /// * E3: each hole is in the list of its size's bin, or is `active`, or is `top`; nothing else is;
-/// * E4: a listed hole's words are its neighbours in the list and, twice, its size;
-/// * E5: `free` is the sum of the holes, and `least_free` at most that;
-/// * E6: `recent` is, to the map, a block;
+/// * E4: a listed hole's words are its neighbours in the list (the first one's back link is its bin's mark) and, twice,
+///   its size;
+/// * E5: `free` is the sum of the holes;
+/// * E6: `recent` is, to the map, of blocks;
 /// * E7: `top`, if there is one, ends where the region does.
 #[derive(Debug)]
 pub(crate) struct Engine<S: Shape> {
@@ -49,11 +50,12 @@ pub(crate) struct Engine<S: Shape> {
     pub(crate) bins: Bins<S>,
     pub(crate) active: Hole,
     pub(crate) top: Hole,
-    /// The block that was freed last: allocated in the map, in no list, not counted in `free`.
+    /// The block that was freed last, with those freed before it that it touches: allocated in the map, in no list, not
+    /// counted in `free`.
     pub(crate) recent: Hole,
     /// Free granules in all holes.
     pub(crate) free: usize,
-    /// The least that `free` has been since the region last changed.
+    /// The least that `free` has been since the region last changed, without its present value.
     pub(crate) least_free: usize,
     /// Granules that can be handed out when nothing is allocated.
     pub(crate) capacity: usize,
@@ -98,7 +100,7 @@ impl<S: Shape> Engine<S> {
         };
         let index = hole.start;
         let taken = carve(hole, size);
-        self.count_taken(size);
+        self.free -= size;
         // SAFETY: E1, E3: the held hole, as it was.
         unsafe { move_start(&self.region, taken, size) };
         index
@@ -114,7 +116,7 @@ impl<S: Shape> Engine<S> {
         unsafe { self.unlink_head(size, index) };
         // SAFETY: the hole is (E1).
         unsafe { self.region.clear_ends(index, index + size - 1) };
-        self.count_taken(size);
+        self.free -= size;
     }
 
     /// Steps 3 and 4, and step 2 for a large request.
@@ -125,7 +127,7 @@ impl<S: Shape> Engine<S> {
         if self.active.size >= size && !small && (listed.size == 0 || self.active.size <= listed.size) {
             let hole = self.active;
             carve(&mut self.active, size);
-            self.count_taken(size);
+            self.free -= size;
             // SAFETY: E1, E3: the active hole, as it was.
             unsafe { move_start(&self.region, hole, size) };
             return hole.start;
@@ -135,7 +137,7 @@ impl<S: Shape> Engine<S> {
             unsafe { self.unlink_head(bin, listed.start) };
             // SAFETY: E1: a hole, no longer listed.
             unsafe { move_start(&self.region, listed, size) };
-            self.count_taken(size);
+            self.free -= size;
             if listed.size > size {
                 let rest = Hole { start: listed.start + size, size: listed.size - size };
                 // SAFETY: the rest has its bits (`move_start`) and is in no list.
@@ -146,7 +148,7 @@ impl<S: Shape> Engine<S> {
         if self.top.size >= size {
             let hole = self.top;
             carve(&mut self.top, size);
-            self.count_taken(size);
+            self.free -= size;
             // SAFETY: E1, E3: the top, as it was.
             unsafe { move_start(&self.region, hole, size) };
             return hole.start;
@@ -195,34 +197,44 @@ impl<S: Shape> Engine<S> {
         }
     }
 
-    /// Counts granules that left the holes.
+    /// Counts granules that become a hole or a part of one.
     #[inline(always)]
-    pub(crate) fn count_taken(&mut self, size: usize) {
-        self.free -= size;
-        if self.free < self.least_free {
-            self.least_free = self.free;
-        }
+    fn count_given(&mut self, size: usize) {
+        self.least_free = self.least_free();
+        self.free += size;
     }
 
-    /// Gives `[start, start + size)` back: it becomes the recent block, and the one before it a hole.
+    /// The least that `free` has been since the region last changed.
+    pub(crate) fn least_free(&self) -> usize {
+        self.least_free.min(self.free)
+    }
+
+    /// Gives `[start, start + size)` back: it lengthens the recent run, or becomes it, and the one before it a hole.
     ///
     /// # Safety
     /// The granules are of a block that nothing uses any more.
     #[inline(always)]
     pub(crate) unsafe fn give(&mut self, start: usize, size: usize) {
-        let before = core::mem::replace(&mut self.recent, Hole { start, size });
-        if before.size != 0 {
-            // SAFETY: the recent block is one that nothing uses.
-            unsafe { self.give_now(before.start, before.size) };
+        let recent = self.recent;
+        if start == recent.end() {
+            self.recent.size += size;
+        } else if start + size == recent.start {
+            self.recent = Hole { start, size: recent.size + size };
+        } else {
+            self.recent = Hole { start, size };
+            if recent.size != 0 {
+                // SAFETY: the recent run is of blocks that nothing uses.
+                unsafe { self.give_now(recent.start, recent.size) };
+            }
         }
     }
 
-    /// Makes the recent block a hole. For whoever looks at the holes.
+    /// Makes the recent run a hole. For whoever looks at the holes.
     #[inline]
     pub(crate) fn settle(&mut self) {
         let recent = core::mem::take(&mut self.recent);
         if recent.size != 0 {
-            // SAFETY: the recent block is one that nothing uses.
+            // SAFETY: the recent run is of blocks that nothing uses.
             unsafe { self.give_now(recent.start, recent.size) };
         }
     }
@@ -230,7 +242,7 @@ impl<S: Shape> Engine<S> {
     /// Makes `[start, start + size)` a hole and joins it with the holes beside it.
     ///
     /// # Safety
-    /// The granules are of a block that nothing uses any more.
+    /// The granules are of blocks that nothing uses any more.
     #[inline(always)]
     pub(crate) unsafe fn give_now(&mut self, start: usize, size: usize) {
         // SAFETY: `start + size` is at most the region's end, which has a bit.
@@ -241,53 +253,59 @@ impl<S: Shape> Engine<S> {
             // SAFETY: the caller's promise is the one asked for.
             return unsafe { self.give_joining(start, size, hole_before, hole_after) };
         }
-        self.free += size;
+        self.count_given(size);
         // SAFETY: the caller vouches for the granules.
         unsafe { self.region.set_ends(start, start + size - 1) };
         // SAFETY: the bits are set; it was a block, so it is in no list.
         unsafe { self.insert(Hole { start, size }) };
     }
 
-    /// As [`give`](Self::give), with what the map says about the neighbours.
+    /// As [`give_now`](Self::give_now), with what the map says about the neighbours. Each side changes one bit of the map.
     ///
     /// # Safety
-    /// As [`give`](Self::give), and the flags are the map's.
+    /// As [`give_now`](Self::give_now), and the flags are the map's.
     #[inline(never)]
     unsafe fn give_joining(&mut self, start: usize, size: usize, hole_before: bool, hole_after: bool) {
-        self.free += size;
+        self.count_given(size);
         let mut hole = Hole { start, size };
         let mut joins_active = false;
         if hole_after {
             let end = hole.end();
             joins_active = end == self.active.start;
             // SAFETY: E1: a hole begins at `end`.
-            hole.size += unsafe { self.detach_from(end) }.size;
-            // SAFETY: an inner bit of the joined hole.
-            unsafe { self.region.clear(end) };
+            let after = unsafe { self.detach_from(end) }.size;
+            // SAFETY: its first granule, which is its last one only if there is one.
+            unsafe { self.region.clear_if(end, after != 1) };
+            hole.size += after;
+        } else {
+            // SAFETY: the block's last granule, now the hole's.
+            unsafe { self.region.set(hole.end() - 1) };
         }
         if hole_before && !cfg!(hectare_plant = "heap_no_join_before") {
-            // SAFETY: an inner bit of the joined hole.
-            unsafe { self.region.clear(start - 1) };
-            if start == self.active.end() {
-                hole = Hole { start: self.active.start, size: hole.size + self.active.size };
-                self.active = Hole::NONE;
-                joins_active = true;
+            let is_active = start == self.active.end();
+            let before = if is_active {
+                core::mem::take(&mut self.active).size
             } else {
                 // SAFETY: E1, E3: a listed hole ends at `start`.
-                let before = unsafe { self.region.size_before(start) };
-                hole = Hole { start: start - before, size: hole.size + before };
+                unsafe { self.region.size_before(start) }
+            };
+            // SAFETY: its last granule, which is its first one only if there is one.
+            unsafe { self.region.clear_if(start - 1, before != 1) };
+            hole = Hole { start: start - before, size: hole.size + before };
+            if is_active {
+                joins_active = true;
+            } else {
                 if !joins_active && bin_of::<S>(before) == bin_of::<S>(hole.size) && !self.is_top(hole) {
-                    // SAFETY: the hole's last granule.
-                    unsafe { self.region.set(hole.end() - 1) };
                     // SAFETY: it keeps its start, and so its place in the list of the same bin.
                     return unsafe { self.region.write_size(hole.start, hole.size) };
                 }
-                // SAFETY: E3: it is in the list of its old size's bin.
-                unsafe { self.unlink(Hole { start: hole.start, size: before }) };
+                // SAFETY: E3: it was neither active nor the top, so it is listed.
+                unsafe { self.unlink(hole.start) };
             }
+        } else {
+            // SAFETY: the block's first granule, now the hole's.
+            unsafe { self.region.set(start) };
         }
-        // SAFETY: the joined hole's first and last granules.
-        unsafe { self.region.set_ends(hole.start, hole.end() - 1) };
         if self.is_top(hole) {
             self.top = hole;
         } else if joins_active {
@@ -316,11 +334,10 @@ impl<S: Shape> Engine<S> {
         if start == self.top.start {
             return core::mem::take(&mut self.top);
         }
-        // SAFETY: E3, E4: it is listed, so its words are in its memory.
-        let hole = Hole { start, size: unsafe { self.region.size_from(start) } };
-        // SAFETY: as above.
-        unsafe { self.unlink(hole) };
-        hole
+        // SAFETY: E3: it is listed.
+        unsafe { self.unlink(start) };
+        // SAFETY: E4: its words are in its memory.
+        Hole { start, size: unsafe { self.region.size_from(start) } }
     }
 
     /// Puts a hole at the head of its bin's list.
@@ -332,7 +349,7 @@ impl<S: Shape> Engine<S> {
         let bin = bin_of::<S>(hole.size);
         let next = self.bins.head(bin);
         // SAFETY: the caller vouches for the hole.
-        unsafe { self.region.write_hole(hole.start, hole.size, next) };
+        unsafe { self.region.write_hole(hole.start, hole.size, next, head_mark::<S>(bin)) };
         // SAFETY: a listed hole's second word, or the sink.
         unsafe { self.back_link(next).write(S::Word::from_index(hole.start)) };
         *self.bins.head_mut(bin) = S::Word::from_index(hole.start);
@@ -348,7 +365,7 @@ impl<S: Shape> Engine<S> {
         // SAFETY: E4: the first word of a listed hole.
         let next = unsafe { self.region.node(start).read() };
         // SAFETY: a listed hole's second word, or the sink.
-        unsafe { self.back_link(next.to_index()).write(S::Word::ZERO) };
+        unsafe { self.back_link(next.to_index()).write(head_mark::<S>(bin)) };
         *self.bins.head_mut(bin) = next;
         self.bins.vacate_if(bin, next == S::Word::ZERO);
     }
@@ -356,23 +373,24 @@ impl<S: Shape> Engine<S> {
     /// Takes a hole out of its list; its bits stay.
     ///
     /// # Safety
-    /// It is in the list of its bin.
+    /// A listed hole begins at `start`.
     #[inline(always)]
-    pub(crate) unsafe fn unlink(&mut self, hole: Hole) {
-        let bin = bin_of::<S>(hole.size);
-        let node = self.region.node(hole.start);
+    pub(crate) unsafe fn unlink(&mut self, start: usize) {
+        let node = self.region.node(start);
         // SAFETY: E4: the first word of a listed hole.
         let next = unsafe { node.read() };
         // SAFETY: E4: the second word of a listed hole.
         let back = unsafe { node.wrapping_add(1).read() };
         // SAFETY: a listed hole's second word, or the sink.
         unsafe { self.back_link(next.to_index()).write(back) };
+        let bin = marked_bin::<S>(back);
+        let is_first = bin < S::BINS;
         let previous = self.region.node(back.to_index());
         let head: *mut S::Word = self.bins.head_mut(bin);
-        let forward = if back == S::Word::ZERO { head } else { previous };
-        // SAFETY: the first word of the hole before, or the bin's head if there is none.
+        let forward = if is_first { head } else { previous };
+        // SAFETY: the bin's head, or the first word of the hole before.
         unsafe { forward.write(next) };
-        self.bins.vacate_if(bin, next == S::Word::ZERO && back == S::Word::ZERO);
+        self.bins.vacate_if(bin, is_first & (next == S::Word::ZERO));
     }
 
     /// Where the back link of the listed hole `index` is; for 0, the sink.

@@ -14,7 +14,7 @@ impl<S: Shape, const REGIONS: usize, M: Mode> Figures for GoodFit<S, REGIONS, M>
         let sum = |figure: fn(&Engine<S>) -> usize| bytes::<S>(self.used_engines().map(figure).sum());
         let capacity = sum(|engine| engine.capacity);
         let mut usage = Usage::new(1, capacity, capacity - sum(|engine| engine.free + engine.recent.size));
-        usage.peak_allocated = capacity - sum(|engine| engine.least_free);
+        usage.peak_allocated = capacity - sum(Engine::least_free);
         usage.metadata_bytes = sum(|engine| engine.region.map_span());
         usage.failures = self.failures;
         usage

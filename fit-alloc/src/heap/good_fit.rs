@@ -96,8 +96,8 @@ impl<S: Shape, const REGIONS: usize, M: Mode> GoodFit<S, REGIONS, M> {
     /// What `allocate` does when the bounded search found nothing.
     #[cold]
     #[inline(never)]
-    fn search_or_refuse(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
-        // Even a bounded heap tries once more, with the recent block among the holes.
+    pub(crate) fn search_or_refuse(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
+        // Even a bounded heap tries once more, with the recent run among the holes.
         let exhaustive = M::COMPLETE || cfg!(hectare_plant = "heap_unbounded");
         if let Some(block) = self.allocate_from_any(layout, exhaustive) {
             return Ok(block);
@@ -182,7 +182,7 @@ unsafe impl<S: Shape, const REGIONS: usize, M: Mode> ByteAllocator for GoodFit<S
         // SAFETY: the caller vouches for the block.
         unsafe { engine.give(index, size) };
         if M::HARDENED {
-            // Where a block ends, a block or a hole must begin: a recent block is neither.
+            // Where a block ends, a block or a hole must begin: a recent run is neither.
             engine.settle();
         }
         Ok(())
@@ -299,7 +299,7 @@ impl<S: Shape> Engine<S> {
             return Err(FreeError::WrongSize);
         }
         // SAFETY: a granule of the region.
-        if unsafe { self.region.bit(index) } || index == self.recent.start {
+        if unsafe { self.region.bit(index) } | (index.wrapping_sub(self.recent.start) < self.recent.size) {
             return Err(FreeError::NotAllocated);
         }
         if hardened {

@@ -4,7 +4,7 @@
 //!  size in granules   1        2        3           …  64
 //!  list             ┌──────┐ ┌──────┐ ┌──────┐
 //!                   │ head │ │ head │ │ head │         newest first; blocks are linked through their first word
-//!                   │ room │ │ room │ │ room │         how many more it takes before its older half is given back
+//!                   │ room │ │ room │ │ room │         how many more it takes: then blocks go to the heap below
 //!                   └──┬───┘ └──────┘ └──┬───┘
 //!                      ▼                 ▼
 //!                   block ─► block     block           to the heap below they are allocated: not joined, not split
@@ -27,13 +27,22 @@ use super::walk::Run;
 const CLASSES: usize = 64;
 
 /// A list keeps at most this many blocks.
-const DEPTH: usize = 32;
+const DEPTH: usize = 16;
 
-/// A list keeps at most the heap's capacity divided by this, so that all lists together keep at most a 64th.
-const SHARE: usize = 1024;
+/// A list of a small heap keeps at most this part of its capacity, so that all lists together keep at most a 16th.
+const SMALL_SHARE: usize = 1024;
 
-/// How often the lists are emptied while the heap grows to its end.
-const GROWTH: usize = 64;
+/// A list of a large heap keeps at most this part: above 8 MiB, all together keep at most a 128th.
+const LARGE_SHARE: usize = 8192;
+
+/// Between them, it keeps this many bytes.
+const FIXED_SHARE: usize = 1024;
+
+/// How often each list is emptied while the heap grows to its end.
+const GROWTH: usize = 128;
+
+/// How many lists are emptied at once.
+const AT_ONCE: usize = 16;
 
 /// One list. Invariant: `room` plus its length is `limit`.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +62,12 @@ struct List {
 pub struct QuickLists<S: Shape = Standard, const REGIONS: usize = 1> {
     heap: GoodFit<S, REGIONS, Complete>,
     lists: [List; CLASSES],
-    /// The free granules at the end of region 0 when the lists were last emptied for growth.
-    untouched: usize,
+    /// The free granules at the end of region 0 are watched: below this, lists are emptied.
+    watched: usize,
+    /// How far above `watched` they may be.
+    step: usize,
+    /// The list that was emptied last for growth.
+    next: usize,
 }
 
 impl<S: Shape, const REGIONS: usize> QuickLists<S, REGIONS> {
@@ -64,7 +77,9 @@ impl<S: Shape, const REGIONS: usize> QuickLists<S, REGIONS> {
         Self {
             heap: GoodFit::new(),
             lists: [List { head: ptr::null_mut(), room: 0, limit: 0 }; CLASSES],
-            untouched: 0,
+            watched: 0,
+            step: 0,
+            next: 0,
         }
     }
 
@@ -75,10 +90,11 @@ impl<S: Shape, const REGIONS: usize> QuickLists<S, REGIONS> {
         self.lists.iter().enumerate().map(blocks).sum::<usize>() << S::LOG2_GRANULE
     }
 
-    /// Gives every block in the lists back to the heap below. O(blocks in the lists), at most 2048.
+    /// Gives every block in the lists back to the heap below. O(blocks in the lists), at most 1024.
+    #[inline(never)]
     pub fn flush(&mut self) {
         for class in 0..CLASSES {
-            self.trim(class, 0);
+            self.empty(class);
         }
     }
 
@@ -131,37 +147,26 @@ impl<S: Shape, const REGIONS: usize> QuickLists<S, REGIONS> {
     fn set_limits(&mut self) {
         self.flush();
         let capacity: usize = self.heap.used_engines().map(|engine| engine.capacity).sum();
-        let share = capacity / SHARE;
+        let share = (capacity / LARGE_SHARE).max(FIXED_SHARE >> S::LOG2_GRANULE).min(capacity / SMALL_SHARE);
+        self.step = capacity / (GROWTH * CLASSES / AT_ONCE);
         for (class, list) in self.lists.iter_mut().enumerate() {
             list.limit = u16::try_from((share / (class + 1)).min(DEPTH)).unwrap_or(0);
             list.room = list.limit;
         }
     }
 
-    /// Gives the oldest blocks of a list back until `keep` are left.
+    /// Gives every block of a list back.
     #[inline(never)]
-    fn trim(&mut self, class: usize, keep: u16) {
+    fn empty(&mut self, class: usize) {
         let Some(list) = self.lists.get_mut(class) else { return };
-        let length = list.limit - list.room;
-        if length <= keep {
-            return;
-        }
-        list.room = list.limit - keep;
-        let mut block = list.head;
-        if keep == 0 {
-            list.head = ptr::null_mut();
-        }
-        for nth in 1..=length {
+        list.room = list.limit;
+        let mut block = core::mem::replace(&mut list.head, ptr::null_mut());
+        while !block.is_null() {
             // SAFETY: a listed block's first word is its link.
             let next = unsafe { read_link(block) };
-            if nth == keep {
-                // SAFETY: the last block that stays: nothing comes after it.
-                unsafe { write_link(block, ptr::null_mut()) };
-            } else if nth > keep {
-                if let Ok((engine, index)) = self.heap.find_block(block.addr(), class + 1) {
-                    // SAFETY: a block of this size, which nobody uses.
-                    unsafe { engine.give(index, class + 1) };
-                }
+            if let Ok((engine, index)) = self.heap.find_granule(block.addr()) {
+                // SAFETY: a block of this size, which nobody uses.
+                unsafe { engine.give(index, class + 1) };
             }
             block = next;
         }
@@ -178,65 +183,42 @@ impl<S: Shape, const REGIONS: usize> QuickLists<S, REGIONS> {
         Some(block)
     }
 
-    /// Puts a block into its list.
-    ///
-    /// # Safety
-    /// A block of `class + 1` granules, with its region's provenance, which nobody uses any more.
+    /// Empties lists while the heap grows into memory that it has not touched yet, a few at a time: the blocks in them
+    /// may join to what is needed, and memory stays compact.
     #[inline(always)]
-    unsafe fn push(&mut self, block: NonNull<u8>, class: usize) -> Result<(), FreeError> {
-        let Some(list) = self.lists.get_mut(class) else { return Err(FreeError::WrongSize) };
-        if list.head == block.as_ptr() {
-            return Err(FreeError::NotAllocated);
+    fn watch_growth(&mut self) {
+        let Some(engine) = self.heap.engines.first() else { return };
+        if engine.top.size.wrapping_sub(self.watched) > self.step {
+            self.follow_growth();
         }
-        if list.room == 0 {
-            // SAFETY: the caller's promise is the one asked for.
-            return unsafe { self.push_to_full(block, class) };
-        }
-        // SAFETY: the first word of a block that nobody uses.
-        unsafe { write_link(block.as_ptr(), list.head) };
-        list.head = block.as_ptr();
-        list.room -= 1;
-        Ok(())
     }
 
-    /// # Safety
-    /// As [`push`](Self::push).
     #[cold]
     #[inline(never)]
-    unsafe fn push_to_full(&mut self, block: NonNull<u8>, class: usize) -> Result<(), FreeError> {
-        let limit = self.lists.get(class).map_or(0, |list| list.limit);
-        if limit == 0 {
-            let (engine, index) = self.heap.find_block(block.addr().get(), class + 1)?;
-            // SAFETY: the caller vouches for the block.
-            unsafe { engine.give(index, class + 1) };
-            return Ok(());
-        }
-        self.trim(class, limit / 2);
-        // SAFETY: as above; the list has room now, since half its limit is less than it.
-        unsafe { self.push(block, class) }
-    }
-
-    /// Empties the lists each time that another [`GROWTH`]th of the heap is about to be touched for the first time: the
-    /// blocks in them may join to what is needed, and memory stays compact.
-    #[inline(always)]
-    fn flush_before_growth(&mut self) {
+    fn follow_growth(&mut self) {
         let Some(engine) = self.heap.engines.first() else { return };
         let top = engine.top.size;
-        if top + engine.capacity / GROWTH < self.untouched {
-            self.untouched = top;
-            self.flush();
-        } else if top > self.untouched {
-            self.untouched = top;
+        let grew = top < self.watched;
+        self.watched = top.saturating_sub(self.step);
+        if grew {
+            for _ in 0..AT_ONCE {
+                self.next = (self.next + 1) % CLASSES;
+                self.empty(self.next);
+            }
         }
     }
 
-    /// What the lists do not have.
+    /// What the lists do not have: the bounded search of the heap below.
     #[inline(never)]
-    fn allocate_below(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
-        self.flush_before_growth();
-        if let Some(block) = self.heap.allocate_bounded(layout) {
-            return Ok(block);
-        }
+    fn allocate_below(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        self.watch_growth();
+        self.heap.allocate_bounded(layout)
+    }
+
+    /// What the heap below does not have, unless the blocks in the lists are missing.
+    #[cold]
+    #[inline(never)]
+    fn flush_and_search(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
         if !cfg!(hectare_plant = "heap_quick_not_flushed") {
             self.flush();
         }
@@ -271,18 +253,29 @@ unsafe impl<S: Shape, const REGIONS: usize> ByteAllocator for QuickLists<S, REGI
                 return Ok(block);
             }
         }
-        self.allocate_below(layout)
+        match self.allocate_below(layout) {
+            Some(block) => Ok(block),
+            None => self.flush_and_search(layout),
+        }
     }
 
     #[inline]
     unsafe fn deallocate(&mut self, block: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
         let class = class_of::<S>(layout.size());
-        if class < CLASSES {
-            let (engine, index) = self.heap.find_granule(block.addr().get())?;
-            // SAFETY: a granule of the region. The block's own pointer may be good for less than the block.
-            let block = unsafe { engine.region.block(index) };
-            // SAFETY: the caller vouches for the block.
-            return unsafe { self.push(block, class) };
+        if let Some(list) = self.lists.get_mut(class) {
+            if list.head == block.as_ptr() {
+                return Err(FreeError::NotAllocated);
+            }
+            if list.room != 0 {
+                let (engine, index) = self.heap.find_granule(block.addr().get())?;
+                // SAFETY: a granule of the region. The block's own pointer may be good for less than the block.
+                let block = unsafe { engine.region.block(index) };
+                // SAFETY: the first word of a block that nobody uses.
+                unsafe { write_link(block.as_ptr(), list.head) };
+                list.head = block.as_ptr();
+                list.room -= 1;
+                return Ok(());
+            }
         }
         // SAFETY: the caller's promise is the one asked for.
         unsafe { self.heap.deallocate(block, layout) }

@@ -286,6 +286,19 @@ impl<S: Shape> Region<S> {
         unsafe { clear_bit(self.map, index) };
     }
 
+    /// Clears the bit of `index` if `clear`, without a branch.
+    ///
+    /// # Safety
+    /// It is a granule of this region.
+    #[inline(always)]
+    pub(crate) unsafe fn clear_if(&self, index: usize, clear: bool) {
+        let word = self.map.wrapping_add(index / BITS);
+        // SAFETY: an initialised word of the map (invariant).
+        let bits = unsafe { word.read() };
+        // SAFETY: as above.
+        unsafe { word.write(bits & !(usize::from(clear) << (index % BITS))) };
+    }
+
     /// The three words of the hole that begins at `index`: next, back, size. For a hole's granule only.
     #[inline(always)]
     pub(crate) fn node(&self, index: usize) -> *mut S::Word {
@@ -298,17 +311,17 @@ impl<S: Shape> Region<S> {
         self.pointer(end).cast::<S::Word>().wrapping_sub(1)
     }
 
-    /// Writes the words of a hole: it comes before `next`, and nothing before it.
+    /// Writes the words of a hole with its links.
     ///
     /// # Safety
     /// `[index, index + size)` are granules of this region, of no block and of no other hole.
     #[inline(always)]
-    pub(crate) unsafe fn write_hole(&self, index: usize, size: usize, next: usize) {
+    pub(crate) unsafe fn write_hole(&self, index: usize, size: usize, next: usize, back: S::Word) {
         let node = self.node(index);
         // SAFETY: the first word of the hole's memory, which the caller vouches for; a granule has four words.
         unsafe { node.write(S::Word::from_index(next)) };
         // SAFETY: the second word.
-        unsafe { node.wrapping_add(1).write(S::Word::ZERO) };
+        unsafe { node.wrapping_add(1).write(back) };
         // SAFETY: the caller's promise is the one asked for.
         unsafe { self.write_size(index, size) };
     }

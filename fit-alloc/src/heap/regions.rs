@@ -175,9 +175,9 @@ impl<S: Shape> Engine<S> {
         unsafe { self.detach_from(hole.start) };
         // SAFETY: its bits.
         unsafe { self.region.clear_ends(hole.start, hole.end() - 1) };
+        self.least_free = self.least_free().saturating_sub(hole.size);
         self.free -= hole.size;
         self.capacity -= hole.size;
-        self.least_free = self.least_free.saturating_sub(hole.size).min(self.free);
     }
 
     /// The hole that ends where the region does.
@@ -196,7 +196,7 @@ impl<S: Shape> Engine<S> {
     }
 }
 
-/// Whether the links can hold the indices of `span` granules.
+/// Whether the links can hold the indices of `span` granules, below the marks of the bins.
 fn indexable<S: Shape>(span: usize) -> bool {
-    span < S::Word::MAX_INDEX - GUARD
+    span < S::Word::MAX_INDEX - S::BINS - GUARD
 }

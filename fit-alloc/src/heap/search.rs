@@ -97,7 +97,6 @@ impl<S: Shape> Engine<S> {
         unsafe { self.detach_from(hole.start) };
         // SAFETY: E1: its bits.
         unsafe { self.region.clear_ends(hole.start, hole.end() - 1) };
-        self.free -= hole.size;
         let end = index + size;
         if index > hole.start {
             // SAFETY: granules of the detached hole; the block after them separates them from the rest.
@@ -107,7 +106,7 @@ impl<S: Shape> Engine<S> {
             // SAFETY: as above, before them.
             unsafe { self.give_now(end, hole.end() - end) };
         }
-        self.count_taken(0);
+        self.free -= hole.size;
         Some(index)
     }
 
@@ -118,6 +117,11 @@ impl<S: Shape> Engine<S> {
     #[inline(always)]
     pub(crate) unsafe fn extend(&mut self, end: usize, more: usize) -> bool {
         if end == self.recent.start {
+            if more <= self.recent.size {
+                // To the map a run of blocks is one block or another.
+                carve(&mut self.recent, more);
+                return true;
+            }
             self.settle();
         }
         // SAFETY: `end` is at most the region's end, which has a bit.
@@ -146,7 +150,7 @@ impl<S: Shape> Engine<S> {
         let hole = carve(held, more);
         // SAFETY: E1: the held hole's bits.
         unsafe { move_start(&self.region, hole, more) };
-        self.count_taken(more);
+        self.free -= more;
         true
     }
 
@@ -160,14 +164,14 @@ impl<S: Shape> Engine<S> {
             return false;
         }
         // SAFETY: E3: in its bin's list.
-        unsafe { self.unlink(hole) };
+        unsafe { self.unlink(start) };
         // SAFETY: E1: its bits.
         unsafe { move_start(&self.region, hole, more) };
         if hole.size > more {
             // SAFETY: the rest has its bits and is in no list.
             unsafe { self.insert(Hole { start: start + more, size: hole.size - more }) };
         }
-        self.count_taken(more);
+        self.free -= more;
         true
     }
 
@@ -209,7 +213,6 @@ impl<S: Shape> Engine<S> {
         unsafe { self.detach_from(before.start) };
         // SAFETY: E1: its bits.
         unsafe { self.region.clear_ends(before.start, index - 1) };
-        self.free -= before.size;
         let from = self.region.pointer(index);
         // SAFETY: (1) the caller vouches for the block's bytes; (2) the granules from `before.start` to its end are the
         // hole's and the block's; (3) overlap is allowed.
@@ -222,7 +225,7 @@ impl<S: Shape> Engine<S> {
             // SAFETY: what is now one block ends at `end`, where a hole of enough granules begins.
             unsafe { self.extend(end, new - have) };
         }
-        self.count_taken(0);
+        self.free -= before.size;
         before.start
     }
 }

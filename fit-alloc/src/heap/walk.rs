@@ -73,7 +73,7 @@ impl<S: Shape, const REGIONS: usize, M: Mode> GoodFit<S, REGIONS, M> {
 }
 
 impl<S: Shape> Engine<S> {
-    /// The holes that begin at or after `from`, which is a granule outside any hole or the first of one. The recent block
+    /// The holes that begin at or after `from`, which is a granule outside any hole or the first of one. The recent run
     /// counts as free: as a hole, or as a part of those beside it.
     pub(crate) fn holes(&self, from: usize) -> impl Iterator<Item = Hole> {
         let mut recent = Some(self.recent).filter(|recent| recent.size != 0 && recent.start >= from);
@@ -91,7 +91,7 @@ impl<S: Shape> Engine<S> {
         })
     }
 
-    /// The same without the recent block.
+    /// The same without the recent run.
     pub(crate) fn mapped_holes(&self, from: usize) -> impl Iterator<Item = Hole> {
         let mut at = from;
         core::iter::from_fn(move || {
