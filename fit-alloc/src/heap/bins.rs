@@ -29,33 +29,33 @@ pub(crate) struct Bins<S: Shape> {
 }
 
 /// How far a size is shifted to leave its `LOG2_SUB + 1` leading bits.
-#[inline(always)]
+#[inline]
 fn shift_of<S: Shape>(size: usize) -> u32 {
     (size | (1 << S::LOG2_SUB)).ilog2() - S::LOG2_SUB
 }
 
 /// The bin that holds holes of `size` granules.
-#[inline(always)]
+#[inline]
 pub(crate) fn bin_of<S: Shape>(size: usize) -> usize {
     let shift = shift_of::<S>(size);
     ((shift as usize) << S::LOG2_SUB) + (size >> shift)
 }
 
 /// The first bin whose every hole has at least `size` granules.
-#[inline(always)]
+#[inline]
 pub(crate) fn bin_at_least<S: Shape>(size: usize) -> usize {
     let shift = shift_of::<S>(size);
     ((shift as usize) << S::LOG2_SUB) + ((size + ((1 << shift) - 1)) >> shift)
 }
 
 /// The back link of the first hole of a bin: above every index. So a hole leaves its list without its bin being computed.
-#[inline(always)]
+#[inline]
 pub(crate) fn head_mark<S: Shape>(bin: usize) -> S::Word {
     S::Word::from_index(S::Word::MAX_INDEX - bin)
 }
 
 /// The bin whose mark this is; not a bin if the back link is an index.
-#[inline(always)]
+#[inline]
 pub(crate) fn marked_bin<S: Shape>(back: S::Word) -> usize {
     S::Word::MAX_INDEX - back.to_index()
 }
@@ -69,33 +69,33 @@ impl<S: Shape> Bins<S> {
     pub(crate) const EMPTY: Self = Self { summary: 0, occupied: S::NONE_OCCUPIED, heads: S::NO_HEADS };
 
     /// The first hole of a bin, or 0.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn head(&self, bin: usize) -> usize {
         self.heads.as_ref()[bin & (S::BINS - 1)].to_index()
     }
 
     /// Where the head of a bin is stored, for the branch-free unlinking of the engine.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn head_mut(&mut self, bin: usize) -> &mut S::Word {
         &mut self.heads.as_mut()[bin & (S::BINS - 1)]
     }
 
     /// Marks a bin as not empty.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn occupy(&mut self, bin: usize) {
         self.summary |= 1 << (bin / BITS);
         self.occupied.as_mut()[(bin / BITS) & (S::BINS / BITS - 1)] |= 1 << (bin % BITS);
     }
 
     /// Marks a bin as empty, if it is.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn vacate_if(&mut self, bin: usize, empty: bool) {
         let word = &mut self.occupied.as_mut()[(bin / BITS) & (S::BINS / BITS - 1)];
         *word &= !(usize::from(empty) << (bin % BITS));
     }
 
     /// Whether no bin at or after `bin` holds a hole. May say no when [`next_occupied`](Self::next_occupied) finds none.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn none_from(&self, bin: usize) -> bool {
         let word = bin / BITS;
         let here = self.word(word) >> (bin % BITS);
@@ -104,7 +104,7 @@ impl<S: Shape> Bins<S> {
     }
 
     /// The first bin at or after `bin` that is not empty; `BINS` if there is none. At most one step a word.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn next_occupied(&mut self, bin: usize) -> usize {
         if bin >= S::BINS {
             return S::BINS;
@@ -135,7 +135,7 @@ impl<S: Shape> Bins<S> {
         bit == (self.head(bin) != 0) && (summary || word == 0)
     }
 
-    #[inline(always)]
+    #[inline]
     fn word(&self, word: usize) -> usize {
         self.occupied.as_ref()[word & (S::BINS / BITS - 1)]
     }

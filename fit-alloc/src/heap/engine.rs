@@ -27,7 +27,7 @@ pub(crate) struct Hole {
 impl Hole {
     pub(crate) const NONE: Self = Self { start: 0, size: 0 };
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn end(self) -> usize {
         self.start + self.size
     }
@@ -77,7 +77,7 @@ impl<S: Shape> Engine<S> {
     };
 
     /// Takes `size` granules, at least 1. Returns the first one's index; 0 if the bounded search finds no hole.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn take(&mut self, size: usize) -> usize {
         if size == self.recent.size {
             return core::mem::take(&mut self.recent).start;
@@ -110,7 +110,7 @@ impl<S: Shape> Engine<S> {
     ///
     /// # Safety
     /// `index` is the head of the exact bin `size`.
-    #[inline(always)]
+    #[inline]
     unsafe fn take_exact(&mut self, index: usize, size: usize) {
         // SAFETY: the caller's promise is the one asked for.
         unsafe { self.unlink_head(size, index) };
@@ -157,7 +157,7 @@ impl<S: Shape> Engine<S> {
     }
 
     /// A listed hole of at least `size` granules that heads its bin: of the floor bin, or of the next occupied one.
-    #[inline(always)]
+    #[inline]
     fn find_listed(&mut self, size: usize) -> (usize, Hole) {
         let (floor, certain) = (bin_of::<S>(size), bin_at_least::<S>(size));
         if floor != certain {
@@ -183,7 +183,7 @@ impl<S: Shape> Engine<S> {
     ///
     /// # Safety
     /// It is a hole with its bits set, and in no list.
-    #[inline(always)]
+    #[inline]
     unsafe fn keep_rest(&mut self, rest: Hole, activate: bool) {
         if !activate {
             // SAFETY: the caller's promise is the one asked for.
@@ -198,7 +198,7 @@ impl<S: Shape> Engine<S> {
     }
 
     /// Counts granules that become a hole or a part of one.
-    #[inline(always)]
+    #[inline]
     fn count_given(&mut self, size: usize) {
         self.least_free = self.least_free();
         self.free += size;
@@ -213,7 +213,7 @@ impl<S: Shape> Engine<S> {
     ///
     /// # Safety
     /// The granules are of a block that nothing uses any more.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn give(&mut self, start: usize, size: usize) {
         let recent = self.recent;
         if start == recent.end() {
@@ -229,21 +229,44 @@ impl<S: Shape> Engine<S> {
         }
     }
 
+    /// As [`give`](Self::give), out of line; and settled if that is asked for.
+    ///
+    /// # Safety
+    /// As [`give`](Self::give).
+    #[inline(never)]
+    pub(crate) unsafe fn give_tail(&mut self, start: usize, size: usize, settled: bool) {
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.give(start, size) };
+        if settled {
+            self.settle();
+        }
+    }
+
     /// Makes the recent run a hole. For whoever looks at the holes.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn settle(&mut self) {
         let recent = core::mem::take(&mut self.recent);
         if recent.size != 0 {
             // SAFETY: the recent run is of blocks that nothing uses.
-            unsafe { self.give_now(recent.start, recent.size) };
+            unsafe { self.give_hole(recent.start, recent.size) };
         }
+    }
+
+    /// As [`give_now`](Self::give_now), out of line.
+    ///
+    /// # Safety
+    /// As [`give_now`](Self::give_now).
+    #[inline(never)]
+    pub(crate) unsafe fn give_hole(&mut self, start: usize, size: usize) {
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.give_now(start, size) };
     }
 
     /// Makes `[start, start + size)` a hole and joins it with the holes beside it.
     ///
     /// # Safety
     /// The granules are of blocks that nothing uses any more.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn give_now(&mut self, start: usize, size: usize) {
         // SAFETY: `start + size` is at most the region's end, which has a bit.
         let hole_after = unsafe { self.region.bit(start + size) };
@@ -317,7 +340,7 @@ impl<S: Shape> Engine<S> {
     }
 
     /// Whether a joined hole ends where the region does.
-    #[inline(always)]
+    #[inline]
     fn is_top(&self, hole: Hole) -> bool {
         hole.end() == self.region.end()
     }
@@ -326,7 +349,7 @@ impl<S: Shape> Engine<S> {
     ///
     /// # Safety
     /// A hole begins there.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn detach_from(&mut self, start: usize) -> Hole {
         if start == self.active.start {
             return core::mem::take(&mut self.active);
@@ -344,7 +367,7 @@ impl<S: Shape> Engine<S> {
     ///
     /// # Safety
     /// It is a hole with its bits set, and in no list.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn insert(&mut self, hole: Hole) {
         let bin = bin_of::<S>(hole.size);
         let next = self.bins.head(bin);
@@ -360,7 +383,7 @@ impl<S: Shape> Engine<S> {
     ///
     /// # Safety
     /// `start` is the head of the bin.
-    #[inline(always)]
+    #[inline]
     unsafe fn unlink_head(&mut self, bin: usize, start: usize) {
         // SAFETY: E4: the first word of a listed hole.
         let next = unsafe { self.region.node(start).read() };
@@ -374,7 +397,7 @@ impl<S: Shape> Engine<S> {
     ///
     /// # Safety
     /// A listed hole begins at `start`.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn unlink(&mut self, start: usize) {
         let node = self.region.node(start);
         // SAFETY: E4: the first word of a listed hole.
@@ -394,7 +417,7 @@ impl<S: Shape> Engine<S> {
     }
 
     /// Where the back link of the listed hole `index` is; for 0, the sink.
-    #[inline(always)]
+    #[inline]
     fn back_link(&mut self, index: usize) -> *mut S::Word {
         let real = self.region.node(index).wrapping_add(1);
         let sink: *mut S::Word = &raw mut self.sink;
@@ -403,7 +426,7 @@ impl<S: Shape> Engine<S> {
 }
 
 /// Takes the first `size` granules of a held hole. Returns it as it was.
-#[inline(always)]
+#[inline]
 pub(crate) fn carve(hole: &mut Hole, size: usize) -> Hole {
     let before = *hole;
     let rest = before.size - size;
@@ -415,7 +438,7 @@ pub(crate) fn carve(hole: &mut Hole, size: usize) -> Hole {
 ///
 /// # Safety
 /// It was a hole, with at least `size` granules.
-#[inline(always)]
+#[inline]
 pub(crate) unsafe fn move_start<S: Shape>(region: &Region<S>, hole: Hole, size: usize) {
     if hole.size == size {
         // SAFETY: the caller vouches for the hole.

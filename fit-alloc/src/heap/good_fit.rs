@@ -38,7 +38,7 @@ pub struct GoodFit<S: Shape = Standard, const REGIONS: usize = 1, M: Mode = Comp
 }
 
 /// The granules of `size` bytes; at least one.
-#[inline(always)]
+#[inline]
 pub(crate) fn granules<S: Shape>(size: usize) -> usize {
     // A layout has at most isize::MAX bytes, so the sum does not wrap.
     let granules = (size + (S::GRANULE - 1)) >> S::LOG2_GRANULE;
@@ -54,7 +54,7 @@ impl<S: Shape, const REGIONS: usize, M: Mode> GoodFit<S, REGIONS, M> {
     }
 
     /// As `allocate`, with the bounded search only, and without counting a refusal.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn allocate_bounded(&mut self, layout: Layout) -> Option<NonNull<u8>> {
         if layout.align() <= S::GRANULE {
             // Region 0 by itself: the common heap has one, and its search is then compiled without a loop.
@@ -116,8 +116,35 @@ impl<S: Shape, const REGIONS: usize, M: Mode> GoodFit<S, REGIONS, M> {
         Err(AllocError::Fragmented)
     }
 
-    /// Finds the block at `address` of `size` granules, and refuses what the map shows to be none: see [`Mode`].
+    /// As `resize_in_place`, with the sizes in granules.
+    ///
+    /// # Safety
+    /// As `resize_in_place`.
     #[inline(always)]
+    pub(crate) unsafe fn resize(
+        &mut self,
+        block: NonNull<u8>,
+        old: usize,
+        new: usize,
+    ) -> Result<(), AllocError> {
+        if old == new && !M::HARDENED {
+            return Ok(());
+        }
+        let (engine, index) = self.find_block(block.addr().get(), old)?;
+        if new > old {
+            // SAFETY: the block ends at `index + old`.
+            let grown = unsafe { engine.extend(index + old, new - old) };
+            return if grown { Ok(()) } else { Err(AllocError::NotInPlace) };
+        }
+        if new < old {
+            // SAFETY: the tail of the caller's block.
+            unsafe { engine.give_tail(index + new, old - new, M::HARDENED) };
+        }
+        Ok(())
+    }
+
+    /// Finds the block at `address` of `size` granules, and refuses what the map shows to be none: see [`Mode`].
+    #[inline]
     pub(crate) fn find_block(
         &mut self,
         address: usize,
@@ -195,24 +222,8 @@ unsafe impl<S: Shape, const REGIONS: usize, M: Mode> ByteAllocator for GoodFit<S
         layout: Layout,
         new_size: usize,
     ) -> Result<(), AllocError> {
-        let (old, new) = (granules::<S>(layout.size()), granules::<S>(new_size));
-        if old == new && !M::HARDENED {
-            return Ok(());
-        }
-        let (engine, index) = self.find_block(block.addr().get(), old)?;
-        if new > old {
-            // SAFETY: the block ends at `index + old`.
-            let grown = unsafe { engine.extend(index + old, new - old) };
-            return if grown { Ok(()) } else { Err(AllocError::NotInPlace) };
-        }
-        if new < old {
-            // SAFETY: the tail of the caller's block.
-            unsafe { engine.give(index + new, old - new) };
-            if M::HARDENED {
-                engine.settle();
-            }
-        }
-        Ok(())
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.resize(block, granules::<S>(layout.size()), granules::<S>(new_size)) }
     }
 
     unsafe fn reallocate(
@@ -222,7 +233,7 @@ unsafe impl<S: Shape, const REGIONS: usize, M: Mode> ByteAllocator for GoodFit<S
         new_size: usize,
     ) -> Result<NonNull<u8>, AllocError> {
         // SAFETY: the caller's promises are those asked for.
-        match unsafe { self.resize_in_place(block, layout, new_size) } {
+        match unsafe { self.resize(block, granules::<S>(layout.size()), granules::<S>(new_size)) } {
             Ok(()) => return Ok(block),
             Err(AllocError::NotInPlace) => {}
             Err(error) => return Err(error),
@@ -282,7 +293,7 @@ impl<S: Shape> Engine<S> {
     ///
     /// # Safety
     /// A block's granules begin there.
-    #[inline(always)]
+    #[inline]
     unsafe fn hand_out(&mut self, index: usize, hardened: bool) -> NonNull<u8> {
         if hardened {
             // SAFETY: a granule of the region; the heap is hardened.
@@ -293,7 +304,7 @@ impl<S: Shape> Engine<S> {
     }
 
     /// Refuses what the map shows to be no block of `size` granules at `index`, a granule of the region.
-    #[inline(always)]
+    #[inline]
     fn check_block(&self, index: usize, size: usize, hardened: bool) -> Result<(), FreeError> {
         if size > self.region.end() - index {
             return Err(FreeError::WrongSize);

@@ -19,7 +19,7 @@ use hectare_core::{
     AllocError, ByteAllocator, CheckInvariants, FreeError, RegionError, RegionHeap, Violation,
 };
 
-use super::good_fit::GoodFit;
+use super::good_fit::{GoodFit, granules};
 use super::shape::{Complete, Shape, Standard};
 use super::walk::Run;
 
@@ -298,8 +298,9 @@ unsafe impl<S: Shape, const REGIONS: usize> ByteAllocator for QuickLists<S, REGI
         layout: Layout,
         new_size: usize,
     ) -> Result<NonNull<u8>, AllocError> {
+        let (old, new) = (granules::<S>(layout.size()), granules::<S>(new_size));
         // SAFETY: the caller's promise is the one asked for.
-        match unsafe { self.heap.resize_in_place(block, layout, new_size) } {
+        match unsafe { self.heap.resize(block, old, new) } {
             Ok(()) => return Ok(block),
             Err(AllocError::NotInPlace) => {}
             Err(error) => return Err(error),
@@ -307,9 +308,8 @@ unsafe impl<S: Shape, const REGIONS: usize> ByteAllocator for QuickLists<S, REGI
         let Ok(new_layout) = Layout::from_size_align(new_size, layout.align()) else {
             return Err(AllocError::TooLarge);
         };
-        let class = class_of::<S>(new_size);
-        let listed = if class < CLASSES && layout.align() <= S::GRANULE { self.pop(class) } else { None };
-        let Some(new) = listed.or_else(|| self.heap.allocate_bounded(new_layout)) else {
+        let listed = if layout.align() <= S::GRANULE { self.pop(class_of::<S>(new_size)) } else { None };
+        let Some(new) = listed.or_else(|| self.allocate_below(new_layout)) else {
             self.flush();
             // SAFETY: the caller's promise is the one asked for.
             return unsafe { self.heap.reallocate(block, layout, new_size) };

@@ -160,7 +160,7 @@ impl<S: Shape> Region<S> {
     }
 
     /// Where granule `index` is. Any index gives a pointer; only the region's own may be used.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn pointer(&self, index: usize) -> *mut u8 {
         self.origin.wrapping_add(index << S::LOG2_GRANULE)
     }
@@ -169,7 +169,7 @@ impl<S: Shape> Region<S> {
     ///
     /// # Safety
     /// `GUARD ≤ index < end()`.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn block(&self, index: usize) -> NonNull<u8> {
         // SAFETY: the granule is inside the memory that the region was laid over, which begins after null.
         unsafe { NonNull::new_unchecked(self.pointer(index)) }
@@ -178,7 +178,7 @@ impl<S: Shape> Region<S> {
     /// The index of the granule of this region that begins at `address`.
     ///
     /// A misaligned address rotates into a huge index, so that one comparison refuses both it and foreign ones.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn index_of(&self, address: usize) -> Option<usize> {
         let index = address.wrapping_sub(self.origin.addr()).rotate_right(S::LOG2_GRANULE);
         if index.wrapping_sub(GUARD) < self.span { Some(index) } else { None }
@@ -216,7 +216,7 @@ impl<S: Shape> Region<S> {
     }
 
     /// The index after the last granule.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn end(&self) -> usize {
         GUARD + self.span
     }
@@ -225,7 +225,7 @@ impl<S: Shape> Region<S> {
     ///
     /// # Safety
     /// `index ≤ end()`.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn bit(&self, index: usize) -> bool {
         let word = self.map.wrapping_add(index / BITS);
         // SAFETY: an initialised word of the map (invariant).
@@ -246,7 +246,7 @@ impl<S: Shape> Region<S> {
     ///
     /// # Safety
     /// Both are granules of this region.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn set_ends(&self, first: usize, last: usize) {
         // SAFETY: the caller's promise is the one asked for.
         unsafe { self.set(first) };
@@ -258,7 +258,7 @@ impl<S: Shape> Region<S> {
     ///
     /// # Safety
     /// As [`set_ends`](Self::set_ends).
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn clear_ends(&self, first: usize, last: usize) {
         // SAFETY: the caller's promise is the one asked for.
         unsafe { self.clear(first) };
@@ -270,7 +270,7 @@ impl<S: Shape> Region<S> {
     ///
     /// # Safety
     /// It is a granule of this region.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn set(&self, index: usize) {
         // SAFETY: the map has a word for every granule of the region (invariant).
         unsafe { set_bit(self.map, index) };
@@ -280,7 +280,7 @@ impl<S: Shape> Region<S> {
     ///
     /// # Safety
     /// It is a granule of this region.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn clear(&self, index: usize) {
         // SAFETY: the map has a word for every granule of the region (invariant).
         unsafe { clear_bit(self.map, index) };
@@ -290,7 +290,7 @@ impl<S: Shape> Region<S> {
     ///
     /// # Safety
     /// It is a granule of this region.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn clear_if(&self, index: usize, clear: bool) {
         let word = self.map.wrapping_add(index / BITS);
         // SAFETY: an initialised word of the map (invariant).
@@ -300,13 +300,13 @@ impl<S: Shape> Region<S> {
     }
 
     /// The three words of the hole that begins at `index`: next, back, size. For a hole's granule only.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn node(&self, index: usize) -> *mut S::Word {
         self.pointer(index).cast()
     }
 
     /// The last word of the hole that ends before `end`: its size again.
-    #[inline(always)]
+    #[inline]
     fn tail(&self, end: usize) -> *mut S::Word {
         self.pointer(end).cast::<S::Word>().wrapping_sub(1)
     }
@@ -315,7 +315,7 @@ impl<S: Shape> Region<S> {
     ///
     /// # Safety
     /// `[index, index + size)` are granules of this region, of no block and of no other hole.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn write_hole(&self, index: usize, size: usize, next: usize, back: S::Word) {
         let node = self.node(index);
         // SAFETY: the first word of the hole's memory, which the caller vouches for; a granule has four words.
@@ -330,7 +330,7 @@ impl<S: Shape> Region<S> {
     ///
     /// # Safety
     /// As [`write_hole`](Self::write_hole).
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn write_size(&self, index: usize, size: usize) {
         step();
         // SAFETY: the third word of the hole's memory.
@@ -346,7 +346,7 @@ impl<S: Shape> Region<S> {
     ///
     /// # Safety
     /// There is one.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn size_from(&self, index: usize) -> usize {
         step();
         // SAFETY: the third word of a hole, written by `write_size`.
@@ -357,7 +357,7 @@ impl<S: Shape> Region<S> {
     ///
     /// # Safety
     /// There is one.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn size_before(&self, end: usize) -> usize {
         step();
         // SAFETY: the last word of a hole, written by `write_size`.
@@ -414,7 +414,7 @@ impl<S: Shape> Region<S> {
 ///
 /// # Safety
 /// The map has an initialised word for it, which nothing else uses.
-#[inline(always)]
+#[inline]
 unsafe fn set_bit(map: *mut usize, index: usize) {
     let word = map.wrapping_add(index / BITS);
     // SAFETY: the caller vouches for the word.
@@ -427,7 +427,7 @@ unsafe fn set_bit(map: *mut usize, index: usize) {
 ///
 /// # Safety
 /// As [`set_bit`].
-#[inline(always)]
+#[inline]
 unsafe fn clear_bit(map: *mut usize, index: usize) {
     let word = map.wrapping_add(index / BITS);
     // SAFETY: the caller vouches for the word.

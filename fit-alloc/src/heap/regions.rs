@@ -158,10 +158,10 @@ impl<S: Shape> Engine<S> {
     /// Gives granules that were not part of the capacity.
     ///
     /// # Safety
-    /// As [`give_now`](Self::give_now).
+    /// As [`give_hole`](Self::give_hole).
     unsafe fn give_new(&mut self, start: usize, size: usize) {
         // SAFETY: the caller's promise is the one asked for.
-        unsafe { self.give_now(start, size) };
+        unsafe { self.give_hole(start, size) };
         self.capacity += size;
         self.least_free += size;
     }

@@ -100,11 +100,11 @@ impl<S: Shape> Engine<S> {
         let end = index + size;
         if index > hole.start {
             // SAFETY: granules of the detached hole; the block after them separates them from the rest.
-            unsafe { self.give_now(hole.start, index - hole.start) };
+            unsafe { self.give_hole(hole.start, index - hole.start) };
         }
         if hole.end() > end {
             // SAFETY: as above, before them.
-            unsafe { self.give_now(end, hole.end() - end) };
+            unsafe { self.give_hole(end, hole.end() - end) };
         }
         self.free -= hole.size;
         Some(index)
@@ -156,7 +156,7 @@ impl<S: Shape> Engine<S> {
 
     /// # Safety
     /// A listed hole begins at `start`.
-    #[inline(always)]
+    #[inline]
     unsafe fn extend_into_listed(&mut self, start: usize, more: usize) -> bool {
         // SAFETY: E4: it is listed.
         let hole = Hole { start, size: unsafe { self.region.size_from(start) } };
@@ -220,7 +220,7 @@ impl<S: Shape> Engine<S> {
         let have = before.size + old;
         if have > new {
             // SAFETY: the tail of what is now one block.
-            unsafe { self.give_now(before.start + new, have - new) };
+            unsafe { self.give_hole(before.start + new, have - new) };
         } else if have < new {
             // SAFETY: what is now one block ends at `end`, where a hole of enough granules begins.
             unsafe { self.extend(end, new - have) };

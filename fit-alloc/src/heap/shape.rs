@@ -22,12 +22,12 @@ macro_rules! word {
             const ZERO: Self = 0;
             const MAX_INDEX: usize = Self::MAX as usize;
 
-            #[inline(always)]
+            #[inline]
             #[expect(clippy::cast_possible_truncation, reason = "documented: the low bits")]
             fn from_index(index: usize) -> Self {
                 index as Self
             }
-            #[inline(always)]
+            #[inline]
             fn to_index(self) -> usize {
                 self as usize
             }
