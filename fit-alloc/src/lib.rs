@@ -7,6 +7,8 @@ pub mod compact_plan;
 extern crate std;
 
 pub mod heap;
+pub mod malloc;
+pub mod movable;
 pub mod policy;
 pub mod policy_heap;
 pub mod range;
