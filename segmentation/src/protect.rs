@@ -12,9 +12,11 @@
 //!
 //! Protecting a range exactly is often dear, and choosing where the range lies is cheap: with freedom to place it,
 //! [`RegionFormat::fit`] finds one region for almost every request.
-#![forbid(unsafe_code)]
 
 pub mod cover;
+#[cfg(any(feature = "mpu-registers", feature = "pmp-registers"))]
+pub mod leaf;
+mod machine;
 pub mod pmp;
 pub mod pmsa7;
 pub mod pmsa8;
