@@ -16,7 +16,7 @@ use core::ptr::NonNull;
 use crate::size_class::{CLASSES, size_of_class};
 
 /// Slots of all classes: a power of two, so that an index is masked instead of checked.
-const SLOTS: usize = 1024;
+const SLOTS: usize = if cfg!(hectare_loom) { 256 } else { 1024 };
 
 /// Heads, padded to a power of two for the same reason.
 const HEADS: usize = CLASSES.next_power_of_two();
@@ -24,6 +24,7 @@ const HEADS: usize = CLASSES.next_power_of_two();
 /// Slots of a class: 8 KiB of blocks, 2 to 32 of them.
 const fn capacity(class: usize) -> u16 {
     match 8192 / size_of_class(class) {
+        _ if cfg!(hectare_loom) => 2,
         0..=2 => 2,
         32.. => 32,
         #[expect(clippy::cast_possible_truncation, reason = "less than 32")]

@@ -116,10 +116,10 @@ unsafe impl CpuPin for Slots {
 /// Refuses instead of waiting, as a lock does that knows it is held further up the stack.
 struct TryLock(AtomicBool);
 
-// SAFETY: the swap lets one closure in.
+// SAFETY: the compare-and-swap lets one closure in.
 unsafe impl RawLock for TryLock {
     fn with<R>(&self, f: impl FnOnce() -> R) -> Result<R, Reentered> {
-        if self.0.swap(true, Ordering::Acquire) {
+        if self.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
             return Err(Reentered);
         }
         let result = f();
@@ -161,18 +161,18 @@ fn cache<P: CpuPin, L: RawLock>(pin: P, lock: L) -> Arc<Cache<P, L>> {
     Arc::new(CpuCache::new(pin, lock, objects))
 }
 
-/// Takes two objects, writes and reads them, gives them back.
-fn use_two<P: CpuPin, L: RawLock>(cache: &Cache<P, L>, mark: u64) {
-    let first = cache.allocate().unwrap();
-    Object::write(first, mark);
-    let second = cache.allocate().unwrap();
-    assert_ne!(first, second);
-    Object::write(second, mark + 1);
-    assert_eq!((Object::read(first), Object::read(second)), (mark, mark + 1));
-    // SAFETY: live objects.
-    unsafe { cache.free(first) }.unwrap();
-    // SAFETY: as above.
-    unsafe { cache.free(second) }.unwrap();
+/// Takes three objects, writes and reads them, gives them back: the third free finds both magazines full, so that one goes
+/// to the depot.
+fn use_three<P: CpuPin, L: RawLock>(cache: &Cache<P, L>, mark: u64) {
+    let objects = [0; 3].map(|_| cache.allocate().unwrap());
+    for (object, mark) in objects.into_iter().zip(mark..) {
+        Object::write(object, mark);
+    }
+    for (object, mark) in objects.into_iter().zip(mark..) {
+        assert_eq!(Object::read(object), mark);
+        // SAFETY: a live object.
+        unsafe { cache.free(object) }.unwrap();
+    }
 }
 
 /// The bound keeps a model to seconds; the slots and the lock give few places to be interrupted.
@@ -193,9 +193,9 @@ fn two_cpus_exchange_magazines() {
         let cache = cache(Slots::new(), SpinLock::new());
         let other = {
             let cache = cache.clone();
-            thread::spawn(move || use_two(&cache, 10))
+            thread::spawn(move || use_three(&cache, 10))
         };
-        use_two(&cache, 20);
+        use_three(&cache, 20);
         other.join().unwrap();
         rejected(&cache);
     });
@@ -217,7 +217,7 @@ fn an_object_freed_elsewhere_comes_back_whole() {
                 unsafe { cache.free(object) }.unwrap();
             })
         };
-        use_two(&cache, 20);
+        use_three(&cache, 20);
         other.join().unwrap();
         rejected(&cache);
     });
@@ -227,7 +227,7 @@ fn an_object_freed_elsewhere_comes_back_whole() {
 fn a_drain_meets_an_allocation() {
     check(|| {
         let cache = cache(Slots::new(), SpinLock::new());
-        use_two(&cache, 30);
+        use_three(&cache, 30);
         let other = {
             let cache = cache.clone();
             thread::spawn(move || cache.shrink_all().unwrap())
@@ -242,19 +242,41 @@ fn a_drain_meets_an_allocation() {
     });
 }
 
-/// A slot that is in use further up: the shared path, and nothing is lost.
+/// Slots that the test has too.
+struct Interrupted(Arc<Slots>);
+
+// SAFETY: the slots'.
+unsafe impl CpuPin for Interrupted {
+    fn slots(&self) -> u32 {
+        self.0.slots()
+    }
+
+    fn with<R>(&self, f: impl FnOnce(Option<Slot>) -> R) -> R {
+        self.0.with(f)
+    }
+}
+
+/// A slot that is in use further up: another one or the shared path, and nothing is lost.
 #[test]
-fn an_interrupted_slot_takes_the_shared_path() {
+fn an_interrupted_slot_takes_another_path() {
     check(|| {
-        let cache = cache(Slots::new(), SpinLock::new());
+        let slots = Arc::new(Slots::new());
+        let cache = cache(Interrupted(slots.clone()), SpinLock::new());
         let other = {
             let cache = cache.clone();
-            thread::spawn(move || use_two(&cache, 10))
+            thread::spawn(move || {
+                let object = cache.allocate().unwrap();
+                Object::write(object, 4);
+                // SAFETY: a live object.
+                unsafe { cache.free(object) }.unwrap();
+            })
         };
-        let inner = cache.allocate().unwrap();
-        Object::write(inner, 3);
-        // SAFETY: a live object.
-        unsafe { cache.free(inner) }.unwrap();
+        slots.with(|_| {
+            let inner = cache.allocate().unwrap();
+            Object::write(inner, 3);
+            // SAFETY: a live object.
+            unsafe { cache.free(inner) }.unwrap();
+        });
         other.join().unwrap();
         rejected(&cache);
     });
@@ -297,32 +319,39 @@ fn frees_wait_in_the_mailbox() {
     });
 }
 
+/// A thread with room for the heap, which is some KiB large.
+fn large<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> thread::JoinHandle<R> {
+    thread::Builder::new().stack_size(1 << 17).spawn(f).unwrap()
+}
+
+fn share_a_heap() {
+    let (frames, window) = Frames::new();
+    let heap: Arc<CpuHeap<_, _, _, _, 2>> =
+        Arc::new(CpuHeap::new(Slots::new(), SpinLock::new(), frames, window));
+    let layout = Layout::new::<[u64; 8]>();
+    let object = heap.allocate(layout).unwrap();
+    let address = object.expose_provenance();
+    let other = {
+        let heap = heap.clone();
+        large(move || {
+            // SAFETY: handed over to this thread.
+            unsafe { heap.free(NonNull::with_exposed_provenance(address), layout) }.unwrap();
+            heap.allocate(layout).unwrap().expose_provenance()
+        })
+    };
+    let mine = heap.allocate(layout).unwrap();
+    let theirs = other.join().unwrap();
+    assert!(mine.addr().get().abs_diff(theirs.get()) >= layout.size());
+    // SAFETY: a live block.
+    unsafe { heap.free(mine, layout) }.unwrap();
+    // SAFETY: a live block.
+    unsafe { heap.free(NonNull::with_exposed_provenance(theirs), layout) }.unwrap();
+    heap.shrink_all().unwrap();
+    assert_eq!(heap.rejected(), Ok(0));
+    heap.check_slabs().unwrap();
+}
+
 #[test]
 fn two_cpus_share_a_heap() {
-    check(|| {
-        let (frames, window) = Frames::new();
-        let heap: Arc<CpuHeap<_, _, _, _, 2>> =
-            Arc::new(CpuHeap::new(Slots::new(), SpinLock::new(), frames, window));
-        let layout = Layout::new::<[u64; 8]>();
-        let object = heap.allocate(layout).unwrap();
-        let address = object.expose_provenance();
-        let other = {
-            let heap = heap.clone();
-            thread::spawn(move || {
-                // SAFETY: handed over to this thread.
-                unsafe { heap.free(NonNull::with_exposed_provenance(address), layout) }.unwrap();
-                heap.allocate(layout).unwrap().expose_provenance()
-            })
-        };
-        let mine = heap.allocate(layout).unwrap();
-        let theirs = other.join().unwrap();
-        assert!(mine.addr().get().abs_diff(theirs) >= layout.size());
-        // SAFETY: a live block.
-        unsafe { heap.free(mine, layout) }.unwrap();
-        // SAFETY: a live block.
-        unsafe { heap.free(NonNull::with_exposed_provenance(theirs), layout) }.unwrap();
-        heap.shrink_all().unwrap();
-        assert_eq!(heap.rejected(), Ok(0));
-        heap.check_slabs().unwrap();
-    });
+    check(|| large(share_a_heap).join().unwrap());
 }

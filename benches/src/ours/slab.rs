@@ -10,7 +10,7 @@ use hectare_slab::SlabHeap;
 use crate::subject::{Subject, or_null};
 
 /// log2 of the frames' size.
-const FRAME: u8 = 12;
+const FRAME: u8 = 10;
 
 /// The heap; the buddy system's rows lie at the start of the arena.
 #[derive(Debug)]

@@ -185,11 +185,12 @@ fn churn<H: Sync>(
 }
 
 const THREADS: usize = 3;
-const TURNS: usize = if cfg!(miri) { 60 } else { 20_000 };
+const TURNS: usize = if cfg!(miri) { 24 } else { 20_000 };
+const CPUS: &[u16] = if cfg!(miri) { &[2] } else { &[0, 1, 2, 4] };
 
 #[test]
 fn threads_share_a_cache() {
-    for cpus in [0, 1, 2, 4] {
+    for &cpus in CPUS {
         let mut machine = Machine::new(256);
         let (source, window) = machine.start_with::<SpinLock>();
         {
@@ -216,7 +217,7 @@ fn threads_share_a_cache() {
 
 #[test]
 fn threads_share_a_heap() {
-    for cpus in [0, 1, 2, 4] {
+    for &cpus in CPUS {
         let mut machine = Machine::new(1024);
         let (source, window) = machine.start_with::<SpinLock>();
         {
@@ -231,7 +232,7 @@ fn threads_share_a_heap() {
                 // SAFETY: a live block.
                 unsafe { heap.free(block, layout(size)) }.unwrap();
             };
-            churn(&heap, THREADS, TURNS / 4, allocate, release);
+            churn(&heap, THREADS, TURNS / if cfg!(miri) { 1 } else { 4 }, allocate, release);
             heap.check_slabs().unwrap();
             heap.shrink_all().unwrap();
             assert_eq!(heap.rejected(), Ok(0), "{cpus} CPUs");

@@ -125,6 +125,7 @@ fn e19_constructors_run_once() {
 
 /// E20: the line of `/proc/slabinfo` 2.1. In ours num_objs is always slabs × objects per slab.
 #[test]
+#[cfg_attr(miri, ignore = "too many objects")]
 fn e20_slabinfo_and_slabtop() {
     let mut machine = Machine::new(4096);
     let (source, window) = machine.start();

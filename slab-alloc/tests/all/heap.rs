@@ -132,6 +132,7 @@ unsafe impl<const LOG2: u8> HeapUnderTest for Under<LOG2> {
 }
 
 fn model<const LOG2: u8>(bytes: usize, schedule: Schedule) -> HeapModel<Under<LOG2>> {
+    let bytes = if cfg!(miri) { bytes.min(1 << 16) } else { bytes };
     let (arena, region) = Arena::with_region(bytes, 1 << 15, 0);
     let source = Flags::<LOG2> { used: vec![false; bytes >> LOG2] };
     // SAFETY: the region is these frames' memory, and lives as long as the model.
@@ -141,8 +142,8 @@ fn model<const LOG2: u8>(bytes: usize, schedule: Schedule) -> HeapModel<Under<LO
     unsafe { HeapModel::with_regions(Under(RefCell::new(heap)), arena) }
 }
 
-const CASES: u32 = if cfg!(miri) { 2 } else { 200 };
-const OPS: usize = if cfg!(miri) { 30 } else { 400 };
+const CASES: u32 = if cfg!(miri) { 1 } else { 200 };
+const OPS: usize = if cfg!(miri) { 20 } else { 400 };
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
@@ -172,7 +173,7 @@ fn every_class_serves_its_sizes_and_alignments() {
     let (source, window) = machine.start();
     let total = free(&source);
     let mut heap = SlabHeap::new(&source, window);
-    for class in (0..CLASSES).step_by(if cfg!(miri) { 9 } else { 1 }) {
+    for class in (0..CLASSES).step_by(if cfg!(miri) { 18 } else { 1 }) {
         let size = size_of_class(class);
         let layout = Layout::from_size_align(size, size & size.wrapping_neg()).unwrap();
         assert_eq!(class_of_layout(layout), Some(class));

@@ -55,7 +55,7 @@ fn step(
 
 #[test]
 fn every_short_sequence() {
-    let length = if cfg!(miri) { 3 } else { 7 };
+    let length = if cfg!(miri) { 2 } else { 7 };
     let mut machine = Machine::new(2);
     for code in 0..6usize.pow(length) {
         let (source, window) = machine.start();
