@@ -139,7 +139,8 @@ fn model<const LOG2: u8>(bytes: usize, schedule: Schedule) -> HeapModel<Under<LO
     let window = unsafe { DirectMap::new(region.cast(), PhysAddr::new(FIRST << LOG2), bytes as u64) };
     let heap = SlabHeap::new(Failing::new(source, schedule), window.unwrap());
     // SAFETY: the heap has the arena's region, and nobody else.
-    unsafe { HeapModel::with_regions(Under(RefCell::new(heap)), arena) }
+    let model = unsafe { HeapModel::with_regions(Under(RefCell::new(heap)), arena) };
+    model.looking_at(if cfg!(miri) { 32 } else { usize::MAX })
 }
 
 const CASES: u32 = if cfg!(miri) { 1 } else { 200 };
