@@ -14,6 +14,7 @@
 //! [`RegionFormat::fit`] finds one region for almost every request.
 
 pub mod cover;
+pub mod grow;
 #[cfg(any(feature = "mpu-registers", feature = "pmp-registers"))]
 pub mod leaf;
 mod machine;
@@ -27,6 +28,7 @@ use core::num::NonZero;
 use hectare_core::{Extent, Permissions};
 
 pub use cover::{Cover, Layer, cover, cover_layered};
+pub use grow::Growable;
 pub use pmp::{Pmp, PmpEntry, PmpMode};
 pub use pmsa7::{Memory7, Pmsa7, Region7};
 pub use pmsa8::{Pmsa8, Region8, Shareability};
@@ -41,6 +43,10 @@ pub trait RegionFormat {
     /// The region that holds the byte at `from`, does not leave `within`, and ends last. `None` iff there is none.
     /// O(address bits).
     fn reach(&self, within: Extent, from: u64) -> Option<Extent>;
+
+    /// In which steps one region that begins where `place` does can be shortened; `None` iff `place` is no region, or
+    /// cannot be shortened. O(address bits).
+    fn step(&self, place: Extent) -> Option<NonZero<u64>>;
 }
 
 /// What privileged and unprivileged code may do. Only read, write and execute count here.

@@ -90,6 +90,11 @@ impl RegionFormat for Pmp {
             farther(best, block.filter(|&block| within.contains(block) && block.end() <= self.end()))
         })
     }
+
+    /// A power of two cannot be shortened: [`Pmp::from_to`] does that, with two entries.
+    fn step(&self, _place: Extent) -> Option<NonZero<u64>> {
+        None
+    }
 }
 
 /// How an entry matches addresses.

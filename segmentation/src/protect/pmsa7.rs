@@ -63,6 +63,15 @@ impl RegionFormat for Pmsa7 {
             farther(best, run())
         })
     }
+
+    fn step(&self, place: Extent) -> Option<NonZero<u64>> {
+        (self.smallest..=32).find_map(|log2| {
+            let part = if log2 < EIGHTHS { log2 } else { log2 - 3 };
+            let inside = place.end() - align_down(place.start(), log2) <= 1 << log2;
+            let aligned = [place.start(), place.end()].into_iter().all(|end| align_down(end, part) == end);
+            (inside && aligned).then_some(NonZero::new(1 << part))?
+        })
+    }
 }
 
 /// The memory type: TEX, S, C and B (B3.5.6).

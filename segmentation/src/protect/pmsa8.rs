@@ -30,6 +30,10 @@ impl RegionFormat for Pmsa8 {
         let end = align_down(within.end().min(1 << 32), 5);
         (start <= from && from < end).then(|| Extent::new(start, end - start))?
     }
+
+    fn step(&self, place: Extent) -> Option<NonZero<u64>> {
+        (self.reach(place, place.start()) == Some(place)).then_some(NonZero::new(32))?
+    }
 }
 
 /// Who sees the memory (SH).

@@ -2,8 +2,8 @@
 //! what was asked.
 use hectare_core::{Extent, Permissions};
 use hectare_segmentation::protect::{
-    Layer, Memory7, Pmp, PmpEntry, Pmsa7, Pmsa8, Region7, Region8, RegionFormat, Rights, Shareability, cover,
-    cover_layered,
+    Growable, Layer, Memory7, Pmp, PmpEntry, Pmsa7, Pmsa8, Region7, Region8, RegionFormat, Rights,
+    Shareability, cover, cover_layered,
 };
 use proptest::prelude::*;
 
@@ -265,6 +265,41 @@ fn a_cover_is_the_smallest_there_is() {
         }
     }
     assert_eq!(cover::<64>(&Pmsa7::V7, extent(0x10, 0x20)).map(|cover| cover.len()), None, "half a block");
+}
+
+/// A growing region stays one region, holds what was asked, and never reaches what is the kernel's.
+#[test]
+fn a_region_grows_up_to_the_kernels_break() {
+    let some = |count| core::num::NonZero::new(count).expect("some");
+    for start in (0x2000_0000..0x2000_2000_u64).step_by(0x160) {
+        for maximum in [33, 256, 1000, 5000] {
+            let Some(place) = Growable::new(&Pmsa7::V7, extent(start, 2 * maximum), some(maximum)) else {
+                continue;
+            };
+            let base = place.place().start();
+            for length in 1..=maximum {
+                for limit in [base + maximum / 2, base + 2 * maximum] {
+                    let rounded = length.next_multiple_of(place.step().get());
+                    match place.region(some(length), limit) {
+                        Some(region) => {
+                            assert_eq!((region.start(), region.length()), (base, rounded));
+                            assert!(region.end() <= limit && extent(start, 2 * maximum).contains(region));
+                            assert!(
+                                Region7::new(Pmsa7::V7, region, USER, Memory7::NORMAL).is_some(),
+                                "{region:?}"
+                            );
+                        }
+                        None => assert!(base + rounded > limit || rounded > place.place().length()),
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(Growable::new(&Pmp::RV32, extent(0, 0x1000), some(64)), None, "a power of two has one length");
+    assert_eq!(
+        Growable::new(&Pmsa8, extent(0x10, 0x1000), some(64)).map(|place| place.step()),
+        Some(some(32))
+    );
 }
 
 /// With the freedom of twice the size, nearly every request fits one region, and little is wasted.
