@@ -79,7 +79,9 @@ use rows::Rows;
 /// A free of frames that are free already, of frames outside the banks, or misaligned, is refused and changes
 /// nothing, in release builds too, also while others use other frames. It does not know who took a frame: a free of
 /// what somebody else holds is taken. Two frees of the *same* frames that race with each other are one good and
-/// one bad free at once, and both may be taken if one of them comes from the CPU that has the row in stock.
+/// one bad free at once, and both may be taken if one of them comes from the CPU that has the row in stock. So may a bad
+/// free of several rows at the moment in which another CPU carries one of them up, and a part of a bad free that is no
+/// single block.
 ///
 /// # Complexity
 /// In the usual case O(levels). A refusal is O(rows of the level where the order lives, and above). Memory use is
@@ -102,7 +104,7 @@ impl<'m, C: CpuPin, G: Geometry> Shared<'m, C, G> {
         let rows = Rows::all_allocated(span, banks, words, pin.slots())?;
         let mut hand = rows.hand(None);
         for bank in rows.banks.iter() {
-            rows.give_run(&mut hand, rows.offset(bank.first()), bank.count());
+            rows.give_held(&mut hand, rows.offset(bank.first()), bank.count());
         }
         rows.forget_counts();
         Ok(Self { rows, pin })
@@ -134,13 +136,7 @@ impl<'m, C: CpuPin, G: Geometry> Shared<'m, C, G> {
     #[inline]
     pub fn allocate_order(&self, order: Order) -> Result<Frame, AllocError> {
         let order = u32::from(order.get());
-        let found = self.pin.with(|slot| {
-            let mut hand = self.rows.hand(slot);
-            let offset = self.rows.take(&mut hand, order)?;
-            self.rows.count_taken(&hand, 1 << order);
-            Some(offset)
-        });
-        match found.or_else(|| self.after_drain(order, |hand| self.rows.take(hand, order), 1 << order)) {
+        match self.find(order, 1 << order, |hand| self.rows.take(hand, order)) {
             Some(offset) => Ok(self.rows.frame(offset)),
             None => Err(self.refuse(1 << order)),
         }
@@ -176,11 +172,12 @@ impl<'m, C: CpuPin, G: Geometry> Shared<'m, C, G> {
         let offset = self.rows.offset(run.first());
         self.pin.with(|slot| {
             let mut hand = self.rows.hand(slot);
-            if !self.rows.is_run_allocated(&hand, offset, run.count()) {
+            if !self.rows.is_block(offset, run.count())
+                && !self.rows.is_run_allocated(&hand, offset, run.count())
+            {
                 return Err(FreeError::NotAllocated);
             }
-            self.rows.give_run(&mut hand, offset, run.count());
-            Ok(())
+            self.rows.give_run(&mut hand, offset, run.count())
         })
     }
 
@@ -189,20 +186,45 @@ impl<'m, C: CpuPin, G: Geometry> Shared<'m, C, G> {
         self.pin.with(|slot| self.rows.put_back(&mut self.rows.hand(slot)));
     }
 
-    /// Asks the other CPUs to put their stocks back if that could serve the request, and tries again.
+    /// Searches for so many frames; if there are none, again with what other CPUs have in stock.
+    #[inline]
+    fn find<T>(&self, order: u32, frames: u64, search: impl Fn(&mut Hand) -> Option<T>) -> Option<T> {
+        let searched = self.pin.with(|slot| {
+            let mut hand = self.rows.hand(slot);
+            let Some(found) = search(&mut hand) else { return Err(hand) };
+            self.rows.count_taken(&hand, frames);
+            Ok(found)
+        });
+        match searched {
+            Ok(found) => Some(found),
+            Err(hand) => self.find_after_drain(&hand, order, frames, search),
+        }
+    }
+
     #[cold]
-    fn after_drain<T>(&self, order: u32, search: impl Fn(&mut Hand) -> Option<T>, frames: u64) -> Option<T> {
+    fn find_after_drain<T>(
+        &self,
+        before: &Hand,
+        order: u32,
+        frames: u64,
+        search: impl Fn(&mut Hand) -> Option<T>,
+    ) -> Option<T> {
         let rows = &self.rows;
-        if !rows.stocks_could_serve(order) {
+        if rows.stocks_could_serve(order) {
+            self.pin.request_drain(&|slot| {
+                rows.put_back(&mut rows.hand(Some(slot)));
+            });
+        } else if cfg!(hectare_plant = "shared_no_drain")
+            || before.seen.is_some() && rows.moves(before) == before.seen
+        {
+            // (The planted fault: somebody else has drained them, and nobody looks again.)
+            // And nobody has put one back since.
             return None;
         }
-        self.pin.request_drain(&|slot| {
-            rows.put_back(&mut rows.hand(Some(slot)));
-        });
         self.pin.with(|slot| {
-            let mut hand = self.rows.hand(slot);
+            let mut hand = rows.hand(slot);
             let found = search(&mut hand)?;
-            self.rows.count_taken(&hand, frames);
+            rows.count_taken(&hand, frames);
             Some(found)
         })
     }

@@ -45,10 +45,14 @@ pub(super) fn place<G: Geometry>(word: u64, class: u32) -> Option<u32> {
     Runs::<G>::of(G::Word::truncate(word)).place(class)
 }
 
-/// Whether 2^class bits can be taken from a row without breaking a larger run.
+/// Where to take 2^class bits from a row that is neither empty nor full, if `exact` only where that breaks no larger
+/// run; and the class that the row has.
 #[inline(always)]
-pub(super) fn fits_exactly<G: Geometry>(word: u64, class: u32) -> bool {
-    Runs::<G>::of(G::Word::truncate(word)).maximal(class) != G::Word::ZERO
+pub(super) fn place_in<G: Geometry>(word: u64, class: u32, exact: bool) -> Option<(u32, u32)> {
+    let runs = Runs::<G>::of(G::Word::truncate(word));
+    let maximal = runs.maximal(class);
+    let from = if exact || maximal != G::Word::ZERO { maximal } else { runs.of_class(class) };
+    if from == G::Word::ZERO { None } else { Some((from.lowest(), runs.largest())) }
 }
 
 /// The level and the class of an order.

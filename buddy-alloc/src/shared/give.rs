@@ -31,9 +31,8 @@ impl<G: Geometry> Rows<'_, G> {
 
     /// Takes back frames of one row.
     fn give_row(&self, hand: &mut Hand, row: usize, mask: u64) -> Result<(), FreeError> {
-        let at = self.layout.row(0, row);
-        let mut word = self.load(at);
         loop {
+            let (word, stock) = self.row_and_stock(hand, row);
             let after = if word == full::<G>() {
                 if !self.is_allocated_as_a_whole(hand, 0, row) {
                     return Err(FreeError::NotAllocated);
@@ -42,14 +41,13 @@ impl<G: Geometry> Rows<'_, G> {
                 self.break_up(1, row >> G::LOG2);
                 mask
             } else {
-                if (word | self.stocked(hand, row)) & mask != 0 {
+                if (word | stock) & mask != 0 {
                     return Err(FreeError::NotAllocated);
                 }
                 word | mask
             };
-            match self.replace(hand, 0, row, word, after) {
-                Ok(()) => return Ok(()),
-                Err(now) => word = now,
+            if self.replace(hand, 0, row, word, after).is_ok() {
+                return Ok(());
             }
         }
     }
@@ -63,7 +61,7 @@ impl<G: Geometry> Rows<'_, G> {
         self.fill_units(level, row, mask);
         self.begin(hand);
         self.deposit(hand, level, row, mask);
-        self.end(hand);
+        self.end(hand, true);
         Ok(())
     }
 
@@ -80,48 +78,76 @@ impl<G: Geometry> Rows<'_, G> {
     #[inline]
     fn replace(&self, hand: &mut Hand, level: usize, row: usize, word: u64, after: u64) -> Result<(), u64> {
         let at = self.layout.row(level, row);
+        // The planted fault: who looks again after his free may see a row full that another filled.
+        let again = cfg!(hectare_plant = "shared_carry_twice");
         if after != full::<G>() {
             self.exchange(at, word, after)?;
+            if again && self.row(level, row) == full::<G>() {
+                self.deposit(hand, level + 1, row >> G::LOG2, bit::<G>(row));
+            }
             // A row that was full was allocated as a whole: it had no hint either.
             self.reindex(level, row, word, after);
             return Ok(());
         }
         self.begin(hand);
+        if cfg!(hectare_plant = "shared_carry_early") {
+            // The planted fault: the unit is free before the row is full.
+            self.deposit(hand, level + 1, row >> G::LOG2, bit::<G>(row));
+            let filled = self.exchange(at, word, after);
+            self.end(hand, true);
+            return filled;
+        }
         let filled = self.exchange(at, word, after);
         if filled.is_ok() {
             self.reindex(level, row, word, after);
             self.deposit(hand, level + 1, row >> G::LOG2, bit::<G>(row));
         }
-        self.end(hand);
+        self.end(hand, filled.is_ok());
         filled
     }
 
     /// Whether no frame of these units is free.
     pub(super) fn are_units_allocated(&self, hand: &Hand, level: usize, row: usize, mask: u64) -> bool {
         let word = self.row(level, row);
+        // The usual case: the rows below were never split.
+        let whole = |child| self.row(level - 1, child) == full::<G>();
+        if word != full::<G>() && word & mask == 0 && (level == 0 || Self::units(row, mask).all(whole)) {
+            return level > 0 || self.look_allocated(hand, level, row, mask);
+        }
+        self.while_nothing_moves(hand, || self.look_allocated(hand, level, row, mask))
+    }
+
+    /// The same, as the words say now.
+    fn look_allocated(&self, hand: &Hand, level: usize, row: usize, mask: u64) -> bool {
+        let (word, stock) =
+            if level == 0 { self.row_and_stock(hand, row) } else { (self.row(level, row), 0) };
         if word == full::<G>() {
-            return self.is_allocated_as_a_whole(hand, level, row);
+            return !self.is_free_as_a_whole(level, row);
         }
         if level == 0 {
-            return (word | self.stocked(hand, row)) & mask == 0;
+            return (word | stock) & mask == 0;
         }
         word & mask == 0
             && Self::units(row, mask).all(|child| {
                 // A full row under a unit that is not free is allocated as a whole.
                 self.row(level - 1, child) == full::<G>()
-                    || self.are_units_allocated(hand, level - 1, child, full::<G>())
+                    || self.look_allocated(hand, level - 1, child, full::<G>())
             })
+    }
+
+    /// What `look` finds while nobody carries frames from word to word: a full row may be on its way up or down.
+    fn while_nothing_moves(&self, hand: &Hand, look: impl Fn() -> bool) -> bool {
+        let seen = self.patiently(|| {
+            let before = self.moves(hand)?;
+            let found = look();
+            if self.moves(hand) == Some(before) { Some(found) } else { None }
+        });
+        seen.unwrap_or_else(look)
     }
 
     /// Whether a full row is allocated as a whole, not free as a whole.
     pub(super) fn is_allocated_as_a_whole(&self, hand: &Hand, level: usize, row: usize) -> bool {
-        // A full row may also be on its way up or down, so nothing may move while the rows above are read.
-        let allocated = self.patiently(|| {
-            let before = self.moves(hand)?;
-            let free = self.is_free_as_a_whole(level, row);
-            if self.moves(hand) == Some(before) { Some(!free) } else { None }
-        });
-        allocated.unwrap_or_else(|| !self.is_free_as_a_whole(level, row))
+        self.while_nothing_moves(hand, || !self.is_free_as_a_whole(level, row))
     }
 
     /// Whether the unit of a full row, or one above it, is free.

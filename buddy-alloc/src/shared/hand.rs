@@ -27,8 +27,12 @@ pub(super) struct Hand {
     pub(super) owner: u64,
     /// How many moves it is in, one inside the other.
     depth: u32,
+    /// Whether it moved anything in them.
+    moved: bool,
     /// How many it has ended.
     ended: u64,
+    /// The [moves](Rows::moves) when it last found nothing.
+    pub(super) seen: Option<u64>,
 }
 
 impl Hand {
@@ -47,7 +51,7 @@ impl<G: Geometry> Rows<'_, G> {
     pub(super) fn hand(&self, slot: Option<Slot>) -> Hand {
         let number = slot.map_or(self.layout.slot_count, |slot| usize::from(slot.number()));
         let owner = if number < self.layout.slot_count { number as u64 + 1 } else { 0 };
-        Hand { record: self.layout.record(number), owner, depth: 0, ended: 0 }
+        Hand { record: self.layout.record(number), owner, depth: 0, moved: false, ended: 0, seen: None }
     }
 
     /// From here to [`end`](Self::end) the caller may hold free frames that stand in no word.
@@ -66,19 +70,23 @@ impl<G: Geometry> Rows<'_, G> {
         }
     }
 
-    /// What was held stands in words again.
+    /// What was held stands in words again; whether anything was. A search that found nothing is no move: otherwise two
+    /// callers would wait for each other before they refuse.
     #[inline]
-    pub(super) fn end(&self, hand: &mut Hand) {
+    pub(super) fn end(&self, hand: &mut Hand, moved: bool) {
         hand.depth -= 1;
+        hand.moved |= moved;
         if hand.depth > 0 {
             return;
         }
-        hand.ended += 1;
+        let moved = core::mem::take(&mut hand.moved);
+        hand.ended += u64::from(moved);
         let at = hand.record + MOVES;
         if hand.has_slot() {
-            self.store(at, self.peek(at) + 1);
+            let began = self.peek(at);
+            self.store(at, if moved { began + 1 } else { began - 1 });
         } else {
-            self.add(at, ENDED - 1);
+            self.add(at, if moved { ENDED - 1 } else { u64::MAX });
         }
     }
 
@@ -124,18 +132,17 @@ impl<G: Geometry> Rows<'_, G> {
         self.store(hand.record + ROW, row.map_or(0, |row| row as u64 + 1));
     }
 
-    /// Which frames of a row a slot has in stock. `None` while that changes.
-    pub(super) fn stock_of(&self, slot: usize, row: usize) -> Option<u64> {
+    /// A row's word, and which of its frames a slot has in stock. `None` if frames went from one to the other meanwhile.
+    pub(super) fn with_stock_of(&self, slot: usize, row: usize) -> Option<(u64, u64)> {
         let record = self.layout.record(slot);
         let before = self.load(record + MOVES);
-        if before % 2 != 0 {
-            return None;
-        }
-        if self.load(record + ROW) != row as u64 + 1 {
-            return if self.load(record + MOVES) == before { Some(0) } else { None };
-        }
-        let stock = self.load(record + STOCK);
-        if self.load(record + MOVES) == before { Some(stock) } else { None }
+        let word = self.row(0, row);
+        let is_here = self.load(record + ROW) == row as u64 + 1;
+        let stock = if is_here { self.load(record + STOCK) } else { 0 };
+        // The planted fault: the stock may be another row's by now.
+        let torn = cfg!(hectare_plant = "shared_stock_torn");
+        let unchanged = torn || before % 2 == 0 && self.load(record + MOVES) == before;
+        if unchanged { Some((word, stock)) } else { None }
     }
 
     /// The row and the stock of a slot, for who knows that it rests.
@@ -184,6 +191,11 @@ impl<G: Geometry> Rows<'_, G> {
 
     /// Frames taken and not given back. What was given back is read first, so that it is never less than nothing.
     pub(super) fn used(&self) -> u64 {
+        if cfg!(hectare_plant = "shared_used_order") {
+            // The planted fault: what was given back in between counts twice.
+            let taken = self.sum(TAKEN);
+            return taken.wrapping_sub(self.sum(GIVEN));
+        }
         let given = self.sum(GIVEN);
         self.sum(TAKEN).wrapping_sub(given)
     }

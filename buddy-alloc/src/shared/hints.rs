@@ -10,11 +10,13 @@ impl<G: Geometry> Rows<'_, G> {
     /// A row changed: it is hinted at under its new class.
     #[inline]
     pub(super) fn reindex(&self, level: usize, row: usize, before: u64, after: u64) {
-        if level + 1 >= self.layout.count {
-            return;
-        }
-        let (before, after) = (class::<G>(before), class::<G>(after));
-        if before != after {
+        self.rehint(level, row, class::<G>(before), class::<G>(after));
+    }
+
+    /// The same, by class.
+    #[inline]
+    pub(super) fn rehint(&self, level: usize, row: usize, before: Option<u32>, after: Option<u32>) {
+        if before != after && level + 1 < self.layout.count {
             if let Some(class) = after {
                 self.enter(level, row, class);
             }

@@ -62,7 +62,7 @@ impl<'m, C: CpuPin, G: Geometry> Shared<'m, C, G> {
                 if !rows.manages(rows.frame(offset), length.into()) {
                     return Err(RegionError::Unknown);
                 }
-                rows.give_run(&mut hand, offset, length.into());
+                rows.give_held(&mut hand, offset, length.into());
                 free += u64::from(length);
                 rest &= u64::MAX.checked_shl(start + length).unwrap_or(0);
             }

@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 
 use hectare_core::sync::atomic::AtomicU64;
 use hectare_core::sync::hint;
-use hectare_core::{Frame, FrameRun, RegionError};
+use hectare_core::{Frame, FrameRun, FreeError, RegionError};
 
 use crate::banks::Banks;
 use crate::geometry::Geometry;
@@ -39,7 +39,8 @@ impl<'m, G: Geometry> Rows<'m, G> {
         if banks.iter().any(|bank| !span.contains(bank)) {
             return Err(RegionError::BadRange);
         }
-        let skip = words.as_ptr().align_offset(64);
+        // loom's words are larger, and where they lie is not the same in every run.
+        let skip = if cfg!(hectare_loom) { 0 } else { words.as_ptr().align_offset(64) };
         let skip = if skip < 8 { skip } else { 0 };
         let layout = Layout::over::<G>(span, slots, skip).ok_or(RegionError::TooLarge)?;
         let words = words.get(..layout.words).ok_or(RegionError::TooSmall)?;
@@ -79,6 +80,11 @@ impl<G: Geometry> Rows<'_, G> {
         self.layout.count as u32 * G::LOG2 - 1
     }
 
+    /// Whether a run is one aligned block, which is checked as it is given back.
+    pub(super) fn is_block(&self, offset: usize, count: u64) -> bool {
+        blocks(offset, count, self.largest()).next().is_some_and(|(_, order)| 1 << order == count)
+    }
+
     /// Whether no frame of a run is free.
     pub(super) fn is_run_allocated(&self, hand: &Hand, offset: usize, count: u64) -> bool {
         blocks(offset, count, self.largest()).all(|(at, order)| {
@@ -90,11 +96,14 @@ impl<G: Geometry> Rows<'_, G> {
     }
 
     /// Takes a run back whose frames all lie in a bank and are allocated.
-    pub(super) fn give_run(&self, hand: &mut Hand, offset: usize, count: u64) {
-        for (at, order) in blocks(offset, count, self.largest()) {
-            let given = self.give(hand, at, order);
-            debug_assert!(given.is_ok(), "a run was given back that is not allocated");
-        }
+    pub(super) fn give_run(&self, hand: &mut Hand, offset: usize, count: u64) -> Result<(), FreeError> {
+        blocks(offset, count, self.largest()).try_for_each(|(at, order)| self.give(hand, at, order))
+    }
+
+    /// Takes a run back whose frames the caller holds.
+    pub(super) fn give_held(&self, hand: &mut Hand, offset: usize, count: u64) {
+        let given = self.give_run(hand, offset, count);
+        debug_assert!(given.is_ok(), "a run was given back that is not allocated");
     }
 
     /// Asks until there is an answer, or patience ends.

@@ -25,14 +25,8 @@ impl<C: CpuPin, G: Geometry> Shared<'_, C, G> {
             return FrameRun::new(first, count).ok_or(AllocError::TooLarge);
         }
         let order = Order::holding(count).map_or(63, |order| u32::from(order.max(request.align).get()));
-        let found = self.pin.with(|slot| {
-            let mut hand = self.rows.hand(slot);
-            let offset = self.rows.take_run(&mut hand, order, &request)?;
-            self.rows.count_taken(&hand, count);
-            Some(offset)
-        });
-        let again = || self.after_drain(0, |hand| self.rows.take_run(hand, order, &request), count);
-        let run = found.or_else(again).and_then(|offset| FrameRun::new(self.rows.frame(offset), count));
+        let found = self.find(0, count, |hand| self.rows.take_run(hand, order, &request));
+        let run = found.and_then(|offset| FrameRun::new(self.rows.frame(offset), count));
         run.ok_or_else(|| self.refuse(count))
     }
 
@@ -47,18 +41,11 @@ impl<C: CpuPin, G: Geometry> Shared<'_, C, G> {
             return Err(FreeError::Foreign.into());
         }
         let (offset, count) = (self.rows.offset(run.first()), run.count());
-        let claim = |hand: &mut Hand| {
-            self.rows.surely(hand, |hand| {
-                self.rows.locked(|| self.rows.claim_run(hand, offset, count).then_some(()))
-            })
-        };
-        let found = self.pin.with(|slot| {
-            let mut hand = self.rows.hand(slot);
-            claim(&mut hand)?;
-            self.rows.count_taken(&hand, count);
-            Some(())
+        let rows = &self.rows;
+        let found = self.find(0, count, |hand| {
+            rows.surely(hand, |hand| rows.locked(|| rows.claim_run(hand, offset, count).then_some(())))
         });
-        found.or_else(|| self.after_drain(0, claim, count)).ok_or(AllocError::Fragmented)
+        found.ok_or(AllocError::Fragmented)
     }
 }
 
@@ -73,7 +60,7 @@ impl<G: Geometry> Rows<'_, G> {
                 let rest = (1 << order) - count;
                 self.give_uncounted(hand, offset, count, rest);
             }
-            self.end(hand);
+            self.end(hand, block.is_some());
             if block.is_some() {
                 return block;
             }
@@ -85,7 +72,7 @@ impl<G: Geometry> Rows<'_, G> {
     #[expect(clippy::cast_possible_truncation, reason = "inside a block of this engine")]
     fn give_uncounted(&self, hand: &mut Hand, offset: usize, count: u64, rest: u64) {
         self.count_taken(hand, rest);
-        self.give_run(hand, offset.wrapping_add(count as usize), rest);
+        self.give_held(hand, offset.wrapping_add(count as usize), rest);
     }
 
     /// Runs `search` alone among those who take frames across blocks: two of them, each with a part of what the other
@@ -170,9 +157,9 @@ impl<G: Geometry> Rows<'_, G> {
         });
         if !complete && held > 0 {
             self.count_taken(hand, held);
-            self.give_run(hand, offset, held);
+            self.give_held(hand, offset, held);
         }
-        self.end(hand);
+        self.end(hand, held > 0);
         complete
     }
 
@@ -192,7 +179,9 @@ impl<G: Geometry> Rows<'_, G> {
                 }
                 return above;
             }
-            if word & mask != mask {
+            // The planted fault: one free frame is taken for all.
+            let some = cfg!(hectare_plant = "shared_at_some") && word & mask != 0;
+            if word & mask != mask && !some {
                 return false;
             }
             match self.exchange(at, word, word & !mask) {

@@ -44,23 +44,27 @@ impl<G: Geometry> Rows<'_, G> {
         self.begin(hand);
         self.set_stock(hand, 0);
         self.set_stock_row(hand, None);
-        if stock != 0 {
+        if cfg!(hectare_plant = "shared_put_back_lost") {
+            // The planted fault: what others freed meanwhile is lost.
+            self.store(self.layout.row(0, row), self.row(0, row) | stock);
+        } else if stock != 0 {
             self.deposit(hand, 0, row, stock);
         }
-        self.end(hand);
+        self.end(hand, true);
         stock != 0
     }
 
     /// Takes all that is free in a row of the caller's tree as its new stock; the old one is used up.
     pub(super) fn stock_up(&self, hand: &mut Hand, row: usize) -> bool {
         let at = self.layout.row(0, row);
-        let mut word = self.load(at);
+        let (mut word, mut changed) = (self.load(at), false);
         self.begin(hand);
         let stocked = loop {
             if word == 0 || word == full::<G>() {
                 break false;
             }
             self.set_stock_row(hand, Some(row));
+            changed = true;
             match self.exchange(at, word, 0) {
                 Ok(()) => {
                     self.set_stock(hand, word);
@@ -69,7 +73,7 @@ impl<G: Geometry> Rows<'_, G> {
                 Err(now) => word = now,
             }
         };
-        self.end(hand);
+        self.end(hand, changed);
         if stocked {
             self.reindex(0, row, word, 0);
         }
@@ -130,18 +134,34 @@ impl<G: Geometry> Rows<'_, G> {
         other(owners & HALF) || other(owners >> BIG)
     }
 
-    /// Which frames of a row are in the stock of the slot that works there. The caller has seen the row's word before.
+    /// A row's word, and which of its frames are in the stock of the slot that works there, at one moment: a frame that goes
+    /// from one to the other is in one of them.
     #[inline]
-    pub(super) fn stocked(&self, hand: &Hand, row: usize) -> u64 {
-        if self.layout.count < 2 {
-            return 0;
+    pub(super) fn row_and_stock(&self, hand: &Hand, row: usize) -> (u64, u64) {
+        let word = self.row(0, row);
+        // The planted fault: nobody looks into the stocks of others.
+        if self.layout.count < 2 || cfg!(hectare_plant = "shared_stock_unseen") {
+            return (word, 0);
         }
         let owner = self.load(self.layout.owners(row >> G::LOG2)) & HALF;
-        if owner == hand.owner && hand.has_slot() {
-            return if self.stock_row(hand) == Some(row) { self.stock(hand) } else { 0 };
+        if owner == 0 {
+            return (word, 0);
         }
-        let Some(slot) = usize::try_from(owner).ok().and_then(|owner| owner.checked_sub(1)) else { return 0 };
-        self.patiently(|| self.stock_of(slot, row)).unwrap_or(0)
+        if owner == hand.owner {
+            return (word, if self.stock_row(hand) == Some(row) { self.stock(hand) } else { 0 });
+        }
+        self.patiently(|| self.look_into_stock(row)).unwrap_or((word, 0))
+    }
+
+    /// The same with an owner that may go on meanwhile; `None` while that changes what is found.
+    fn look_into_stock(&self, row: usize) -> Option<(u64, u64)> {
+        let at = self.layout.owners(row >> G::LOG2);
+        let owner = self.load(at) & HALF;
+        let Some(slot) = usize::try_from(owner).ok().and_then(|owner| owner.checked_sub(1)) else {
+            return Some((self.row(0, row), 0));
+        };
+        let found = self.with_stock_of(slot, row)?;
+        if self.load(at) & HALF == owner { Some(found) } else { None }
     }
 
     /// Whether another slot has in stock what could serve a request for 2^order frames.

@@ -3,7 +3,7 @@
 
 use crate::geometry::Geometry;
 use crate::shared::Rows;
-use crate::shared::bits::{self, full, low, offset_of, place, place_of};
+use crate::shared::bits::{self, full, low, offset_of, place_in, place_of};
 use crate::shared::hand::Hand;
 
 /// Where a search looks.
@@ -40,10 +40,7 @@ impl<G: Geometry> Rows<'_, G> {
         let tree = self.tree(hand, wanted == 1)?;
         if wanted == 1 {
             // Only if that breaks no larger block.
-            if !bits::fits_exactly::<G>(self.row(1, tree), class) {
-                return None;
-            }
-            let position = self.claim(1, tree, class)?;
+            let position = self.claim_if(1, tree, class, true)?;
             return Some(offset_of::<G>(1, tree << G::LOG2 | position as usize));
         }
         if class == 0 {
@@ -82,7 +79,7 @@ impl<G: Geometry> Rows<'_, G> {
                 (wanted + 1..self.layout.count)
                     .find_map(|level| self.take_hinted_at(hand, wanted, class, level, place))
             });
-            self.end(hand);
+            self.end(hand, offset.is_some());
             if offset.is_some() {
                 return offset;
             }
@@ -171,17 +168,30 @@ impl<G: Geometry> Rows<'_, G> {
     /// frames stand in the row above.
     #[inline]
     pub(super) fn claim(&self, level: usize, row: usize, class: u32) -> Option<u32> {
+        self.claim_if(level, row, class, false)
+    }
+
+    /// The same; if `exact`, only a run that is no part of a larger one.
+    #[inline]
+    fn claim_if(&self, level: usize, row: usize, class: u32, exact: bool) -> Option<u32> {
         let at = self.layout.row(level, row);
         let mut word = self.load(at);
         loop {
             if word == 0 || word == full::<G>() {
                 return None;
             }
-            let position = place::<G>(word, class)?;
+            let (position, before) = place_in::<G>(word, class, exact)?;
             let rest = word & !(low(class) << position);
+            // Planted faults: the claim of units, or of frames, does not look whether the row has changed.
+            if cfg!(hectare_plant = "shared_blind_units") && level > 0
+                || cfg!(hectare_plant = "shared_blind_frames") && level == 0
+            {
+                self.store(at, rest);
+                return Some(position);
+            }
             match self.exchange(at, word, rest) {
                 Ok(()) => {
-                    self.reindex(level, row, word, rest);
+                    self.rehint(level, row, Some(before), bits::class::<G>(rest));
                     return Some(position);
                 }
                 Err(now) => word = now,
@@ -249,7 +259,7 @@ impl<G: Geometry> Rows<'_, G> {
                     self.split(hand, level, unit, wanted, class)
                 }
             });
-            self.end(hand);
+            self.end(hand, offset.is_some());
             if offset.is_some() {
                 return offset;
             }
@@ -273,7 +283,9 @@ impl<G: Geometry> Rows<'_, G> {
         }
         self.surely(hand, |hand| {
             let offset = self.take_order(hand, order);
-            offset.or_else(|| self.take_anywhere(hand, order))
+            // The planted fault: hints are believed.
+            let believed = cfg!(hectare_plant = "shared_hints_only");
+            offset.or_else(|| if believed { None } else { self.take_anywhere(hand, order) })
         })
     }
 
@@ -287,6 +299,11 @@ impl<G: Geometry> Rows<'_, G> {
             let before = self.moves(hand);
             if let Some(found) = search(hand) {
                 return Some(Some(found));
+            }
+            hand.seen = before;
+            // The planted fault: whatever is on its way is overlooked.
+            if cfg!(hectare_plant = "shared_no_moves") && !self.put_back(hand) {
+                return Some(None);
             }
             let looked_at_all = !self.put_back(hand) && before.is_some() && self.moves(hand) == before;
             if looked_at_all { Some(None) } else { None }
