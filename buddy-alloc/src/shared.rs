@@ -31,7 +31,7 @@ use rows::Rows;
 /// A buddy system over page frames that many CPUs share (`&self`).
 ///
 /// It deals in numbers only and never touches a frame. Blocks are 2^k frames at multiples of 2^k, counted from frame 0,
-/// and are given back by any run, whole blocks or parts.
+/// and are given back by any run, whole blocks or parts; geometries that keep where blocks begin do not do so here.
 ///
 /// ```text
 ///  level 2   ··01                                1 bit = 4096 frames

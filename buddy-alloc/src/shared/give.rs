@@ -54,6 +54,16 @@ impl<G: Geometry> Rows<'_, G> {
 
     /// Takes back units of a row above level 0.
     fn give_units(&self, hand: &mut Hand, level: usize, row: usize, mask: u64) -> Result<(), FreeError> {
+        loop {
+            // The usual case: the rows below were never split, and the row speaks for itself.
+            let word = self.row(level, row);
+            if word == full::<G>() || word & mask != 0 || !self.are_rows_full(level, row, mask) {
+                break;
+            }
+            if self.replace(hand, level, row, word, word | mask).is_ok() {
+                return Ok(());
+            }
+        }
         if !self.are_units_allocated(hand, level, row, mask) {
             return Err(FreeError::NotAllocated);
         }
@@ -109,15 +119,24 @@ impl<G: Geometry> Rows<'_, G> {
     /// Whether no frame of these units is free.
     pub(super) fn are_units_allocated(&self, hand: &Hand, level: usize, row: usize, mask: u64) -> bool {
         let word = self.row(level, row);
-        // The usual case: the rows below were never split.
-        let whole = |child| self.row(level - 1, child) == full::<G>();
-        if word != full::<G>() && word & mask == 0 && (level == 0 || Self::units(row, mask).all(whole)) {
-            return level > 0 || self.look_allocated(hand, level, row, mask);
+        if word != full::<G>() && word & mask == 0 {
+            if level == 0 {
+                return self.look_allocated(hand, level, row, mask);
+            }
+            if self.are_rows_full(level, row, mask) {
+                return true;
+            }
         }
         self.while_nothing_moves(hand, || self.look_allocated(hand, level, row, mask))
     }
 
-    /// The same, as the words say now.
+    /// Whether the rows of these units are full.
+    #[inline]
+    fn are_rows_full(&self, level: usize, row: usize, mask: u64) -> bool {
+        Self::units(row, mask).all(|child| self.row(level - 1, child) == full::<G>())
+    }
+
+    /// Whether no frame of these units is free, as the words say now.
     fn look_allocated(&self, hand: &Hand, level: usize, row: usize, mask: u64) -> bool {
         let (word, stock) =
             if level == 0 { self.row_and_stock(hand, row) } else { (self.row(level, row), 0) };
