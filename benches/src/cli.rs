@@ -296,6 +296,10 @@ fn list() -> String {
             "{kind}\n  allocators: {}\n",
             if names.is_empty() { "none yet".into() } else { names.join(", ") }
         );
+        if kind == Kind::Heap {
+            let names = heap::on_request().join(",");
+            text += &format!("  only if named (each adds a twelfth to the time): --allocators {names}\n");
+        }
         for shipped in SHIPPED.iter().filter(|shipped| shipped.kind == kind) {
             text += &format!("  trace: {:<12} {}\n", shipped.name, shipped.about);
         }

@@ -4,6 +4,7 @@ mod advice;
 pub(crate) mod html;
 pub(crate) mod number;
 mod overall;
+mod policies;
 mod table;
 
 pub use advice::advice;

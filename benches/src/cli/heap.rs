@@ -26,9 +26,14 @@ pub(super) fn compare(request: &Request<'_>) -> Result<Outcome, String> {
     })
 }
 
-/// The allocators shown by default, or with those that are wrong on purpose.
-pub(super) fn names(broken_too: bool) -> Vec<&'static str> {
-    ALLOCATORS.iter().filter(|a| broken_too || a.class != Class::Broken).map(|a| a.name).collect()
+/// The allocators shown by default, or all, with those that are wrong on purpose.
+pub(super) fn names(all: bool) -> Vec<&'static str> {
+    ALLOCATORS.iter().filter(|a| all || !a.on_request).map(|a| a.name).collect()
+}
+
+/// Those that are measured only if they are named.
+pub(super) fn on_request() -> Vec<&'static str> {
+    ALLOCATORS.iter().filter(|a| a.on_request && a.class != Class::Broken).map(|a| a.name).collect()
 }
 
 /// The rules that were broken and are ours to keep.

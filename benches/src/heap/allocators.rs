@@ -1,6 +1,8 @@
 //! The allocators that heap traces are replayed with. Adding one is one line in [`ALLOCATORS`].
 
-use hectare_fit::{FitHeap, StrictHeap};
+use hectare_fit::{
+    BestFitHeap, FirstFitHeap, FitHeap, HalfFitHeap, LastFitHeap, NextFitHeap, StrictHeap, WorstFitHeap,
+};
 
 use super::broken::Broken;
 use super::latency::Latencies;
@@ -38,6 +40,8 @@ pub struct Allocator {
     pub name: &'static str,
     /// What it can be compared with.
     pub class: Class,
+    /// Whether it is left out unless it is named: the classic policies, whose measuring takes as long again.
+    pub on_request: bool,
     /// The timed pass.
     pub timed: fn(&Program, &mut Arena, usize, u64) -> Option<Pass>,
     /// The timed pass with threads.
@@ -72,6 +76,7 @@ const fn entry<S: Subject>(name: &'static str, class: Class) -> Allocator {
     Allocator {
         name,
         class,
+        on_request: matches!(class, Class::Broken),
         timed: timed::<S>,
         threaded: threaded::<S>,
         latency: Latencies::pass::<S>,
@@ -82,11 +87,22 @@ const fn entry<S: Subject>(name: &'static str, class: Class) -> Allocator {
     }
 }
 
+/// The same, left out unless it is named.
+const fn on_request<S: Subject>(name: &'static str) -> Allocator {
+    Allocator { on_request: true, ..entry::<S>(name, Class::General) }
+}
+
 /// All of them, in the order of the tables.
 pub static ALLOCATORS: &[Allocator] = &[
     entry::<Region<FitHeap>>("hectare-fit", Class::General),
     entry::<Region<StrictHeap>>("hectare-fit/strict", Class::General),
     entry::<Slab>("hectare-slab", Class::General),
+    on_request::<Region<BestFitHeap>>("hectare-fit/best"),
+    on_request::<Region<FirstFitHeap>>("hectare-fit/first"),
+    on_request::<Region<NextFitHeap>>("hectare-fit/next"),
+    on_request::<Region<LastFitHeap>>("hectare-fit/last"),
+    on_request::<Region<WorstFitHeap>>("hectare-fit/worst"),
+    on_request::<Region<HalfFitHeap>>("hectare-fit/half"),
     entry::<peers::Talc>("talc", Class::General),
     entry::<peers::Rlsf>("rlsf", Class::General),
     entry::<peers::Dlmalloc>("dlmalloc", Class::General),
@@ -121,7 +137,7 @@ pub fn select(names: &[String]) -> Result<Vec<&'static Allocator>, String> {
         return Err(unknown.clone());
     }
     let wanted = |a: &&Allocator| {
-        if names.is_empty() { a.class != Class::Broken } else { names.iter().any(|name| name == a.name) }
+        if names.is_empty() { !a.on_request } else { names.iter().any(|name| name == a.name) }
     };
     Ok(ALLOCATORS.iter().filter(wanted).collect())
 }

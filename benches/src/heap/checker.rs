@@ -183,7 +183,7 @@ impl<'a, S: Subject> Checker<'a, S> {
         let base = self.arena.addr().get();
         let holes = self.shadow.holes(base, base + self.extent);
         let (external, unusable_2m) = (holes.external(), holes.unusable_2m());
-        Sample { live: self.live, extent: self.extent as u64, external, unusable_2m }
+        Sample { live: self.live, extent: self.extent as u64, external, unusable_2m, holes: holes.count }
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Holes {
     pub largest: u64,
     /// Bytes in those below 2 MiB.
     pub below_2m: u64,
+    /// How many there are.
+    pub count: u64,
 }
 
 impl Holes {
@@ -42,6 +44,7 @@ impl Holes {
         let bytes = (granules * GRANULE) as u64;
         if bytes >= 64 {
             self.free += bytes;
+            self.count += 1;
             self.largest = self.largest.max(bytes);
             self.below_2m += if bytes < 2 << 20 { bytes } else { 0 };
         }
@@ -199,7 +202,7 @@ mod tests {
         // 1024 | 64 | 16 (ignored) | to the end of 4 MiB
         let rest = (4 << 20) - (2048 + 96 + 4096);
         let holes = s.holes(base, base + (4 << 20));
-        assert_eq!(holes, Holes { free: 1024 + 64 + rest, largest: rest, below_2m: 1024 + 64 });
+        assert_eq!(holes, Holes { free: 1024 + 64 + rest, largest: rest, below_2m: 1024 + 64, count: 3 });
         assert!((holes.external() - (1.0 - rest as f64 / (1088 + rest) as f64)).abs() < 1e-12);
         // The third kilobyte: 1 granule and 58 of its 64.
         assert_eq!(s.density(base, 1024, 3), [0, 255, (59 * 255_usize).div_ceil(64) as u8]);

@@ -24,6 +24,8 @@ pub struct Sample {
     pub external: f64,
     /// Share of the free bytes below it that is useless for 2 MiB.
     pub unusable_2m: f64,
+    /// Holes below it, of 64 bytes and more.
+    pub holes: u64,
 }
 
 /// What the checked pass found.

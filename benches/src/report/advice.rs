@@ -3,6 +3,7 @@
 
 use super::number::{three, time};
 use super::overall::overall;
+use super::policies::policies;
 use crate::heap::{Row, TraceResult};
 
 /// Differences below this are noise: the measurements move by so much from run to run.
@@ -45,6 +46,7 @@ pub fn advice(results: &[TraceResult]) -> Vec<String> {
             ));
         }
     }
+    sentences.extend(policies(results));
     sentences.extend(results.iter().filter_map(for_trace));
     sentences
 }

@@ -83,14 +83,14 @@ fn legend(results: &[TraceResult]) -> String {
     html + "</div><p class=note>A click hides an allocator in every chart.</p>"
 }
 
-/// A row's name and colour: two greens for ours, one of nine for each peer, grey for the empty loop.
+/// A row's name and colour: two greens for our first two, one of nine for each policy and peer, grey for the empty loop.
 fn who(row: &Row, index: usize) -> Who {
     let (name, ours) = (row.allocator.name, row.allocator.is_ours());
     let before =
         crate::heap::ALLOCATORS.iter().take_while(|a| a.name != name).filter(|a| a.is_ours() == ours).count();
     let color = match row.allocator.class {
         Class::Baseline => 11,
-        _ if ours => before % 2,
+        _ if ours && before < 2 => before,
         _ => 2 + before % 9,
     };
     debug_assert!(index < usize::MAX);

@@ -9,6 +9,7 @@ use super::{escape, who};
 use crate::heap::{Class, TraceResult};
 use crate::report::number::{thousands, three, time};
 use crate::report::overall::{Overall, overall};
+use crate::report::policies::policies;
 use crate::report::table::{best_ns, in_order};
 
 pub(super) fn summary(results: &[TraceResult], machine: &Machine) -> String {
@@ -26,6 +27,9 @@ pub(super) fn summary(results: &[TraceResult], machine: &Machine) -> String {
         machine.date,
         cards(&lines),
     );
+    if let Some(sentence) = policies(results) {
+        let _ = write!(html, "<p>{}</p>", escape(&sentence));
+    }
     html += "<div class=grid>";
     html += &map_of_all(results, &lines);
     let _ = write!(html, "<div class=\"wide scroll\">{}</div></div></header>", table(&lines));

@@ -59,6 +59,11 @@ pub(super) fn section(result: &TraceResult) -> String {
         "The share of the free bytes that lies in holes below 2 MiB.",
         &fragmentation(&rows, |sample| sample.unusable_2m),
     );
+    html += &figure(
+        "Holes over time",
+        "How many holes of 64 bytes and more lie below the highest extent.",
+        &holes(&rows),
+    );
     html += &maps(&rows, result.peak_bytes);
     html + "</div></section>"
 }
@@ -167,6 +172,18 @@ fn fragmentation(rows: &Rows<'_>, figure: impl Fn(&Sample) -> f64) -> String {
     let y = Axis::with_step(1.02, 0.25, |share| format!("{:.0} %", share * 100.0));
     let drawn: Vec<_> = seen(rows)
         .map(|(who, row)| Curve { who: Some(*who), points: over_time(&row.memory.samples, &figure) })
+        .collect();
+    curves(&time_axis(), &y, &drawn, true)
+}
+
+fn holes(rows: &Rows<'_>) -> String {
+    let most = seen(rows).flat_map(|(_, row)| row.memory.samples.iter().map(|sample| sample.holes)).max();
+    let y = Axis::linear(most.unwrap_or(0).max(4) as f64 * 1.08, thousands);
+    let drawn: Vec<_> = seen(rows)
+        .map(|(who, row)| Curve {
+            who: Some(*who),
+            points: over_time(&row.memory.samples, |s| s.holes as f64),
+        })
         .collect();
     curves(&time_axis(), &y, &drawn, true)
 }
