@@ -8,6 +8,8 @@ use hectare_core::{
 };
 
 use crate::geometry::Geometry;
+#[cfg(target_has_atomic = "64")]
+use crate::shared_source::SharedFrames;
 use crate::source::Frames;
 
 /// Up to 64 blocks of one order that lie in one group: 64 · 2^k frames at a multiple of that.
@@ -117,6 +119,18 @@ unsafe impl<L: RawLock, G: Geometry, const LOG2: u8> GroupSource for Locked<L, F
         // SAFETY: the caller owns the blocks of the group.
         let freed = self.with(|frames| unsafe { frames.free_group(group) });
         freed.unwrap_or(NonZero::new(group.blocks.count_ones()).map_or(Ok(()), Err))
+    }
+}
+
+// SAFETY: the banks of a shared engine do not change.
+#[cfg(target_has_atomic = "64")]
+unsafe impl<C: hectare_core::CpuPin, G: Geometry, const LOG2: u8> GroupSource
+    for SharedFrames<'_, C, G, LOG2>
+{
+    fn bank(&self, frame: Frame) -> Option<FrameRun> {
+        // SAFETY: the banks are only read.
+        let engine = unsafe { self.engine() };
+        engine.banks().iter().find(|bank| bank.first() <= frame && frame < bank.end())
     }
 }
 

@@ -8,8 +8,11 @@ pub mod census;
 pub mod engine;
 pub mod geometry;
 pub mod group;
+mod interop;
 mod layout;
 pub mod memory_map;
+pub mod pages;
+pub mod region;
 pub mod request;
 mod row;
 #[cfg(target_has_atomic = "64")]
@@ -28,8 +31,12 @@ pub use engine::Engine;
 pub use geometry::Exact;
 pub use geometry::{Geometry, Rows4, Rows32, Rows64, Word};
 pub use group::{Each, Group, GroupSource};
+#[cfg(feature = "x86_64-015")]
+pub use interop::x86_64_015::X86Frames;
 pub use layout::words_for;
 pub use memory_map::{DMA_LIMIT, DMA32_LIMIT, MapEntry};
+pub use pages::Pages;
+pub use region::{Heap, RegionPages};
 pub use request::Request;
 #[cfg(target_has_atomic = "64")]
 pub use shared::Shared;

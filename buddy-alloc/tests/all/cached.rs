@@ -8,13 +8,16 @@
 
 use core::cell::Cell;
 use core::num::NonZero;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::OnceLock;
 
-use hectare_buddy::{Cached, Each, Engine, Frames, GroupSource, Keep, Request, Rows4, Rows64};
+use hectare_buddy::{
+    Banks, Cached, Each, Engine, Frames, GroupSource, Keep, Request, Rows4, Rows64, Shared, SharedFrames,
+    shared,
+};
 use hectare_core::{
-    AllocError, CheckInvariants, CpuPin, Frame, FrameRequest, FrameRun, FreeError, Locked, Order, PageSize,
-    SharedFrameSource, SingleCpu, Slot, SpinLock,
+    AllocError, CheckInvariants, CpuPin, Frame, FrameRequest, FrameRun, FreeError, Locked, NoCpu, Order,
+    PageSize, SharedFrameSource, SingleCpu, Slot, SpinLock,
 };
 use hectare_testkit::stand_in::ThreadSlots;
 
@@ -135,6 +138,28 @@ fn the_same_block_by_block() {
     };
     let steps = if cfg!(miri) { 100 } else { 20_000 };
     churn(each, &banks, steps, |each, plain| engine(each.source(), |engine| plain.check(engine)));
+}
+
+#[test]
+fn the_same_over_the_engine_for_many_cpus() {
+    let banks = [run(64, 900), run(1024, 1100)];
+    let mut table = [None; 2];
+    let mut map = Banks::new(&mut table);
+    banks.iter().for_each(|bank| map.add(*bank).unwrap());
+    let count = shared::words_for::<Rows64>(map.span().unwrap(), 0).unwrap();
+    let words: Vec<AtomicU64> = (0..count).map(|_| AtomicU64::new(0)).collect();
+    let engine = Shared::<_, Rows64>::new(map, &words, NoCpu).unwrap();
+    // SAFETY: nobody writes to the frames: they are only numbers.
+    let source = unsafe { SharedFrames::<_, Rows64>::new(engine) };
+    churn(source, &banks, if cfg!(miri) { 100 } else { 20_000 }, |source, plain| {
+        // SAFETY: nothing is given back.
+        let engine = unsafe { source.engine() };
+        engine.check_invariants().unwrap();
+        for frame in banks.iter().flat_map(|bank| bank.iter()) {
+            let one = FrameRun::new(frame, 1).unwrap();
+            assert_eq!(engine.is_free(frame), plain.is_free(one), "{frame:?}");
+        }
+    });
 }
 
 #[test]

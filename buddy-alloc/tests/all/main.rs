@@ -7,6 +7,7 @@ mod driven;
 #[cfg(feature = "exact")]
 mod exact;
 mod examples;
+mod pages;
 mod peers;
 mod shadow;
 mod support;
