@@ -3,9 +3,11 @@
 //! | area | module |
 //! |---|---|
 //! | heap | [`random`] actions, recorded [`programs`], [`efficiency`], [`worst`] cases, [`state`] sizes |
+//! | frames | [`frames`] |
 //! | segments | [`segments`] |
 
 pub mod efficiency;
+pub mod frames;
 pub mod programs;
 pub mod random;
 pub mod segments;

@@ -145,6 +145,12 @@ impl Source {
         })
     }
 
+    /// Whether it is made rather than recorded.
+    #[must_use]
+    pub fn is_made(&self) -> bool {
+        matches!(self, Self::Shipped(Shipped { content: Content::Made(_), .. }))
+    }
+
     /// The decoded file.
     fn bytes(&self) -> Result<Vec<u8>, TraceError> {
         match self {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use hectare_benches::figures::frames::{cpus, pairs, recorded, shares, sizes};
 use hectare_benches::figures::{
     Figure, efficiency, print_head, programs, random, segments, state, worst, write_json,
 };
@@ -19,7 +20,7 @@ static HARNESS: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 /// Measures every figure of an area: bounds, ours beside the peers, in one run.
 #[derive(Parser)]
 struct Arguments {
-    /// The area: `heap`, `segments`. All of them if none is named.
+    /// The area: `heap`, `frames` or `segments`. All of them if none is named.
     area: Option<String>,
     /// Interleaved rounds of each measurement.
     #[arg(long, default_value_t = 11)]
@@ -34,41 +35,23 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let wanted = |area: &str| arguments.area.as_deref().is_none_or(|wanted| wanted == area);
-    if !["heap", "segments"].into_iter().any(wanted) {
-        eprintln!("unknown area; there are: heap, segments");
+    let wanted = |area: &str| arguments.area.as_deref().is_none_or(|named| named == area);
+    // A new area is one line here, and its function below.
+    let areas = [("heap", heap as Area), ("frames", frames), ("segments", in_segments)];
+    if !areas.iter().any(|(area, _)| wanted(area)) {
+        eprintln!("unknown area; there are: {}", areas.map(|(area, _)| area).join(", "));
         return ExitCode::from(2);
     }
-    let sources: Vec<Source> = if arguments.trace.is_empty() {
-        SHIPPED.iter().filter(|trace| trace.kind == Kind::Heap).map(Source::Shipped).collect()
-    } else {
-        arguments.trace.iter().map(|path| Source::named(Kind::Heap, path.as_os_str())).collect()
-    };
-    let mut loaded = vec![];
-    for source in sources.into_iter().filter(|_| wanted("heap")) {
-        match source.heap() {
-            Ok(program) => loaded.push(program),
-            Err(error) => {
-                eprintln!("{error}");
-                return ExitCode::from(2);
-            }
-        }
-    }
-    print_head();
+    let rounds = arguments.rounds;
     let mut all = vec![];
-    // A new area is one line for each of its groups.
-    let groups: [(&str, &dyn Fn() -> Vec<Figure>); 6] = [
-        ("heap", &state::figures),
-        ("heap", &worst::figures),
-        ("heap", &|| efficiency::figures(30)),
-        ("heap", &|| random::figures(arguments.rounds)),
-        ("heap", &|| programs::figures(&loaded, arguments.rounds)),
-        ("segments", &|| segments::figures(arguments.rounds)),
-    ];
-    for (_, group) in groups.into_iter().filter(|(area, _)| wanted(area)) {
-        let figures = group();
-        figures.iter().for_each(Figure::print);
-        all.extend(figures);
+    print_head();
+    for (area, measure) in areas {
+        if wanted(area)
+            && let Err(error) = measure(&arguments.trace, rounds, &mut all)
+        {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
     }
     let missed = all.iter().filter(|figure| figure.ok() == Some(false)).count();
     println!("{} figures, {missed} missed", all.len());
@@ -79,4 +62,48 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     ExitCode::SUCCESS
+}
+
+/// Measures an area with these traces in so many rounds, prints each figure, and appends them.
+type Area = fn(&[PathBuf], usize, &mut Vec<Figure>) -> Result<(), String>;
+
+/// The traces that are named, or the shipped ones.
+fn sources(kind: Kind, traces: &[PathBuf]) -> Vec<Source> {
+    if traces.is_empty() {
+        return SHIPPED.iter().filter(|trace| trace.kind == kind).map(Source::Shipped).collect();
+    }
+    traces.iter().map(|path| Source::named(kind, path.as_os_str())).collect()
+}
+
+fn add(figures: Vec<Figure>, all: &mut Vec<Figure>) {
+    figures.iter().for_each(Figure::print);
+    all.extend(figures);
+}
+
+fn heap(traces: &[PathBuf], rounds: usize, all: &mut Vec<Figure>) -> Result<(), String> {
+    let loaded: Result<Vec<_>, _> = sources(Kind::Heap, traces).iter().map(Source::heap).collect();
+    let loaded = loaded?;
+    add(state::figures(), all);
+    add(worst::figures(), all);
+    add(efficiency::figures(30), all);
+    add(random::figures(rounds), all);
+    add(programs::figures(&loaded, rounds), all);
+    Ok(())
+}
+
+fn frames(traces: &[PathBuf], rounds: usize, all: &mut Vec<Figure>) -> Result<(), String> {
+    let loaded: Result<Vec<_>, _> =
+        sources(Kind::Frames, traces).iter().filter(|source| !source.is_made()).map(Source::frames).collect();
+    let loaded = loaded?;
+    add(sizes::figures(rounds), all);
+    add(pairs::figures(rounds), all);
+    add(recorded::figures(&loaded, rounds), all);
+    add(cpus::figures(rounds), all);
+    add(shares::figures(), all);
+    Ok(())
+}
+
+fn in_segments(_traces: &[PathBuf], rounds: usize, all: &mut Vec<Figure>) -> Result<(), String> {
+    add(segments::figures(rounds), all);
+    Ok(())
 }

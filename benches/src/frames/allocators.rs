@@ -3,11 +3,11 @@
 use super::broken::Broken;
 use super::latency::Latencies;
 use super::nothing::Nothing;
-use super::ours::Buddy;
+use super::ours::{Buddy, SharedBuddy};
 use super::peers;
 use super::program::Program;
 use super::replay::{Pass, timed};
-use super::shared::Behind;
+use super::shared::{Alone, Behind, SharedSubject};
 use super::subject::{Memory, Subject};
 use super::survey::{Survey, survey};
 use super::threads::threaded;
@@ -57,12 +57,18 @@ const fn single<S: Subject>(name: &'static str, class: Class) -> Allocator {
     }
 }
 
+/// An allocator that CPUs share by itself.
+const fn many<S: SharedSubject>(name: &'static str, class: Class) -> Allocator {
+    Allocator { threaded: threaded::<S>, ..single::<Alone<S>>(name, class) }
+}
+
 const PLACED: &str = "its tables were placed so that frame 0 is aligned";
 const INTRUSIVE: &str = "writes into free frames";
 
 /// All of them, in the order of the tables.
 pub static ALLOCATORS: &[Allocator] = &[
     single::<Buddy>("hectare-buddy", Class::General),
+    many::<SharedBuddy>("hectare-buddy/shared", Class::General),
     single::<peers::BuddySlab>("buddy-slab-allocator", Class::General).remark(PLACED),
     single::<peers::BuddySystemFrames>("buddy_system_allocator", Class::General)
         .remark("takes memory from a heap"),

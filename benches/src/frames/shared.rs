@@ -17,6 +17,11 @@ pub trait SharedSubject: Sync + Sized {
     /// The memory is nobody else's until the result is gone.
     unsafe fn build(memory: &mut Memory, cpus: usize) -> Option<Box<Self>>;
 
+    /// Makes the calling thread a CPU, if the allocator asks a thread which one it is. Called before the first operation.
+    fn enter(cpu: usize) {
+        let _ = cpu;
+    }
+
     /// Takes a block of 2^order frames on a CPU, which has one thread at a time; `None` if it is refused.
     fn allocate(&self, cpu: usize, order: u32) -> Option<Self::Block>;
 
@@ -25,6 +30,45 @@ pub trait SharedSubject: Sync + Sized {
     /// # Safety
     /// The block is live, with this order; no other thread is this CPU now.
     unsafe fn free(&self, cpu: usize, block: Self::Block, order: u32) -> bool;
+
+    /// As [`Subject::frame`].
+    fn frame(block: Self::Block) -> u64;
+
+    /// As [`Subject::metadata_bytes`].
+    fn metadata_bytes(&self) -> Option<usize>;
+}
+
+/// A shared allocator on one CPU.
+#[derive(Debug)]
+pub struct Alone<S>(Box<S>);
+
+impl<S: SharedSubject> Subject for Alone<S> {
+    type Block = S::Block;
+
+    unsafe fn build(memory: &mut Memory) -> Option<Box<Self>> {
+        S::enter(0);
+        // SAFETY: the caller's promise.
+        unsafe { S::build(memory, 1) }.map(|shared| Box::new(Self(shared)))
+    }
+
+    #[inline(always)]
+    fn allocate(&mut self, order: u32) -> Option<S::Block> {
+        self.0.allocate(0, order)
+    }
+
+    #[inline(always)]
+    unsafe fn free(&mut self, block: S::Block, order: u32) -> bool {
+        // SAFETY: the caller's promise; there is one thread.
+        unsafe { self.0.free(0, block, order) }
+    }
+
+    fn frame(block: S::Block) -> u64 {
+        S::frame(block)
+    }
+
+    fn metadata_bytes(&self) -> Option<usize> {
+        self.0.metadata_bytes()
+    }
 }
 
 /// An allocator of a single owner behind a spin lock, whose waiters let others run after a while: there may be more
@@ -69,5 +113,13 @@ impl<S: Subject> SharedSubject for Behind<S> {
     unsafe fn free(&self, _cpu: usize, block: S::Block, order: u32) -> bool {
         // SAFETY: the caller's promise.
         self.with(|subject| unsafe { subject.free(block, order) })
+    }
+
+    fn frame(block: S::Block) -> u64 {
+        S::frame(block)
+    }
+
+    fn metadata_bytes(&self) -> Option<usize> {
+        self.with(|subject| subject.metadata_bytes())
     }
 }

@@ -46,6 +46,7 @@ fn each_whole<S: SharedSubject>(program: &Program, subject: &S, count: usize) ->
     let (ns, failed) = race(count, |cpu| {
         let mut blocks: Vec<Option<S::Block>> = vec![None; program.slots()];
         move || {
+            S::enter(cpu);
             let mut failed = 0;
             for op in program.ops() {
                 let block = &mut blocks[op.slot as usize];
@@ -71,6 +72,7 @@ fn as_recorded<S: SharedSubject>(program: &Program, subject: &S) -> Pass {
     let (ns, failed) = race(lists.len(), |cpu| {
         let (list, handed) = (&lists[cpu], &handed);
         move || {
+            S::enter(cpu);
             let mut failed = 0;
             for turn in list {
                 let (cell, order) = (&handed[turn.block as usize], u32::from(turn.op.order));
