@@ -31,7 +31,7 @@ pub use allocators::{ALLOCATORS, Allocator, select};
 pub use child::work;
 pub use latency::Latencies;
 pub use made::{MADE, Made, geo, procs};
-pub use ours::{Buddy, SharedBuddy, words};
+pub use ours::{Buddy, CachedBuddy, SharedBuddy, words};
 pub use program::{Invalid, Op, Program};
 pub use replay::{Pass, timed};
 pub use row::Row;

@@ -3,7 +3,7 @@
 use super::broken::Broken;
 use super::latency::Latencies;
 use super::nothing::Nothing;
-use super::ours::{Buddy, SharedBuddy};
+use super::ours::{Buddy, CachedBuddy, SharedBuddy};
 use super::peers;
 use super::program::Program;
 use super::replay::{Pass, timed};
@@ -68,6 +68,7 @@ const INTRUSIVE: &str = "writes into free frames";
 /// All of them, in the order of the tables.
 pub static ALLOCATORS: &[Allocator] = &[
     single::<Buddy>("hectare-buddy", Class::General),
+    many::<CachedBuddy>("hectare-buddy/cached", Class::General),
     many::<SharedBuddy>("hectare-buddy/shared", Class::General),
     single::<peers::BuddySlab>("buddy-slab-allocator", Class::General).remark(PLACED),
     single::<peers::BuddySystemFrames>("buddy_system_allocator", Class::General)

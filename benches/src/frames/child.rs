@@ -11,7 +11,7 @@ use crate::kind::Kind;
 use crate::traces::Source;
 
 /// The CPU time after which a checked pass ends early.
-const LIMIT_NS: u64 = 3_000_000_000;
+const LIMIT_NS: u64 = 2_000_000_000;
 
 /// What a checked pass found; `None` inside if the allocator cannot manage that memory, an error if it crashed.
 pub(super) type Surveyed = Result<Option<Survey>, String>;

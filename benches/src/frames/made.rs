@@ -11,7 +11,7 @@ pub struct Made {
     pub name: &'static str,
     /// What happens in it.
     pub about: &'static str,
-    /// The run over half a gibibyte that `compare` replays.
+    /// The run over a quarter of a gibibyte that `compare` replays.
     pub program: fn() -> Program,
 }
 
@@ -20,12 +20,12 @@ pub static MADE: [Made; 2] = [
     Made {
         name: "geo",
         about: "blocks of geometric orders with independent lifetimes",
-        program: || geo(1 << 17, 2_000_000, 1),
+        program: || geo(1 << 16, 1_000_000, 1),
     },
     Made {
         name: "procs",
         about: "48 processes that end as a whole, and what outlives them",
-        program: || procs(1 << 17, 2_000_000, 1),
+        program: || procs(1 << 16, 1_000_000, 1),
     },
 ];
 

@@ -4,8 +4,8 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicU64;
 
 use hectare_buddy::shared::{self, Shared};
-use hectare_buddy::{Bank, Banks, Engine, Rows64, words_for};
-use hectare_core::{Frame, FrameRun, Order};
+use hectare_buddy::{Bank, Banks, Cached, Engine, Frames, Keep, Rows64, words_for};
+use hectare_core::{Frame, FrameRun, Locked, Order, SharedFrameSource, SpinLock};
 
 use super::cpu::{ThreadCpu, enter};
 use super::shared::SharedSubject;
@@ -150,6 +150,55 @@ impl SharedSubject for SharedBuddy {
     #[inline(always)]
     unsafe fn free(&self, _cpu: usize, block: u32, order: u32) -> bool {
         self.engine.free_order(Frame::new(u64::from(block)), order_of(order)).is_ok()
+    }
+
+    fn frame(block: u32) -> u64 {
+        u64::from(block)
+    }
+
+    fn metadata_bytes(&self) -> Option<usize> {
+        Some(self.metadata)
+    }
+}
+
+/// CPUs that have a cache.
+const CPUS: usize = 16;
+
+/// The engine of a single owner behind a spin lock, and a cache of frames and huge pages for each CPU.
+#[derive(Debug)]
+pub struct CachedBuddy {
+    inner: Cached<Locked<SpinLock, Frames<'static>>, ThreadCpu, CPUS>,
+    metadata: usize,
+}
+
+impl SharedSubject for CachedBuddy {
+    type Block = u32;
+
+    unsafe fn build(memory: &mut Memory, cpus: usize) -> Option<Box<Self>> {
+        // SAFETY: the caller's promise.
+        let buddy = unsafe { Buddy::begin(memory) }?;
+        // SAFETY: the frames are numbers here: nobody writes to them.
+        let frames = unsafe { Frames::new(buddy.engine) };
+        // SAFETY: each thread that uses a subject is a CPU of its own (SharedSubject).
+        let pin = unsafe { ThreadCpu::new(cpus.min(CPUS)) };
+        let inner = Cached::new(Locked::new(frames), pin, Keep::FRAMES_AND_HUGE);
+        Some(Box::new(Self { inner, metadata: buddy.metadata + size_of::<Self>() }))
+    }
+
+    fn enter(cpu: usize) {
+        enter(cpu);
+    }
+
+    #[inline(always)]
+    fn allocate(&self, _cpu: usize, order: u32) -> Option<u32> {
+        self.inner.allocate_order(order_of(order)).ok().map(|frame| frame.number() as u32)
+    }
+
+    #[inline(always)]
+    unsafe fn free(&self, _cpu: usize, block: u32, order: u32) -> bool {
+        let run = FrameRun::of_order(Frame::new(u64::from(block)), order_of(order));
+        // SAFETY: the caller's promise: the block is live, and nobody uses it any more.
+        run.is_some_and(|run| unsafe { self.inner.free_frames(run) }.is_ok())
     }
 
     fn frame(block: u32) -> u64 {

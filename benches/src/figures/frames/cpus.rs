@@ -8,7 +8,7 @@ use std::sync::Barrier;
 use super::pairs::timed;
 use crate::clock::thread_ns;
 use crate::figures::{Bound, Figure, Random};
-use crate::frames::{Behind, Buddy, Memory, SharedBuddy, SharedSubject};
+use crate::frames::{Behind, Buddy, CachedBuddy, Memory, SharedBuddy, SharedSubject};
 use crate::rounds::{interleave, median};
 
 const FRAMES: usize = 1 << 18;
@@ -98,36 +98,30 @@ pub fn figures(rounds: usize) -> Vec<Figure> {
     let mut figures = vec![];
     for (what, work) in WORKS {
         let times = interleave(
-            4,
+            6,
             rounds,
             |_| true,
             |_, who| match who {
                 0 => measure::<SharedBuddy>(1, work),
                 1 => measure::<SharedBuddy>(2, work),
                 2 => measure::<Behind<Buddy>>(1, work),
-                _ => measure::<Behind<Buddy>>(2, work),
+                3 => measure::<Behind<Buddy>>(2, work),
+                4 => measure::<CachedBuddy>(1, work),
+                _ => measure::<CachedBuddy>(2, work),
             },
         );
         let ns: Vec<f64> = times.iter().map(|times| median(times).unwrap_or(f64::NAN)).collect();
-        let bound = if matches!(work, Work::Pair(0)) { Bound::AtMost(1.11) } else { Bound::Recorded };
-        figures.push(timed(
-            format!("shared, {what}: CPU ns a pair, 2 threads beside 1"),
-            ns[1],
-            ns[0],
-            bound,
-        ));
-        figures.push(Figure::time(
-            format!("shared, {what}: CPU ns a pair, 2 threads, beside a spin lock"),
-            ns[1],
-            ns[3],
-            Bound::AtLeast(1.0),
-        ));
-        figures.push(Figure::time(
-            format!("shared, {what}: CPU ns a pair, 1 thread, beside a spin lock"),
-            ns[0],
-            ns[2],
-            Bound::Recorded,
-        ));
+        let first = matches!(work, Work::Pair(0));
+        let same = if first { Bound::AtMost(1.11) } else { Bound::Recorded };
+        for (name, one, two, same, beside) in [
+            ("shared", ns[0], ns[1], same, Bound::AtLeast(1.0)),
+            ("cached", ns[4], ns[5], Bound::Recorded, Bound::Recorded),
+        ] {
+            let row = format!("{name}, {what}: CPU ns a pair");
+            figures.push(timed(format!("{row}, 2 threads beside 1"), two, one, same));
+            figures.push(Figure::time(format!("{row}, 2 threads, beside a spin lock"), two, ns[3], beside));
+            figures.push(Figure::time(format!("{row}, 1, beside a spin lock"), one, ns[2], Bound::Recorded));
+        }
     }
     figures
 }

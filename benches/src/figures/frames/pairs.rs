@@ -6,7 +6,7 @@ use core::hint::black_box;
 use crate::clock::thread_ns;
 use crate::figures::{Bound, Figure, Random};
 use crate::frames::peers::BuddySlab;
-use crate::frames::{Buddy, Memory, Program, Subject, geo};
+use crate::frames::{Alone, Buddy, CachedBuddy, Memory, Program, Subject, geo};
 use crate::rounds::{interleave, median};
 
 /// Pairs of one measurement.
@@ -97,24 +97,29 @@ pub fn figures(rounds: usize) -> Vec<Figure> {
         contestant::<Buddy>(ONE, Some(&age)),
         contestant::<BuddySlab>(ONE, Some(&age)),
         contestant::<Buddy>(64 * ONE, Some(&geo(64 * ONE, 7_500_000, 1))),
+        contestant::<Alone<CachedBuddy>>(ONE, None),
+        contestant::<Alone<CachedBuddy>>(ONE, Some(&age)),
     ];
     let mut time = |work: Work| -> Vec<f64> {
         let times = interleave(all.len(), rounds, |_| true, |_, who| all[who](work));
         times.iter().map(|times| median(times).unwrap_or(f64::NAN)).collect()
     };
     let mut figures = vec![];
-    for (what, work, fresh, aged) in [
-        ("order-0 pair", Work::Pair(0), Bound::AtMost(0.5), Bound::AtMost(0.9)),
-        ("order-9 pair", Work::Pair(9), Bound::AtMost(1.0), Bound::AtMost(1.0)),
-        ("mixed orders, a pair", Work::Mix, Bound::Recorded, Bound::AtMost(1.0)),
+    let most = Bound::AtMost;
+    for (what, work, [fresh, aged], [cached_fresh, cached_aged]) in [
+        ("order-0 pair", Work::Pair(0), [most(0.5), most(0.9)], [most(0.3), most(0.5)]),
+        ("order-9 pair", Work::Pair(9), [most(1.0); 2], [most(1.0); 2]),
+        ("mixed orders, a pair", Work::Mix, [Bound::Recorded, most(1.0)], [Bound::Recorded; 2]),
     ] {
         let ns = time(work);
-        let beside = |state: &str, ours: usize, peer: usize, bound| {
-            timed(format!("frames: {what}, {state}, ns"), ns[ours], ns[peer], bound)
+        let row = |state: &str, ours: usize, peer: usize, bound| {
+            timed(format!("{what}, {state}"), ns[ours], ns[peer], bound)
         };
-        figures.push(beside("fresh, beside buddy-slab-allocator", 0, 1, fresh));
-        figures.push(beside("aged, beside buddy-slab-allocator", 2, 3, aged));
-        figures.push(beside("aged 64 GiB beside aged 1 GiB", 4, 2, Bound::AtMost(1.3)));
+        figures.push(row("fresh, beside buddy-slab-allocator", 0, 1, fresh));
+        figures.push(row("aged, beside buddy-slab-allocator", 2, 3, aged));
+        figures.push(row("cached, fresh, beside buddy-slab-allocator", 5, 1, cached_fresh));
+        figures.push(row("cached, aged, beside buddy-slab-allocator", 6, 3, cached_aged));
+        figures.push(row("aged 64 GiB beside aged 1 GiB", 4, 2, most(1.3)));
     }
     figures
 }

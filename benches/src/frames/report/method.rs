@@ -33,7 +33,7 @@ pub(super) fn method(plan: &Plan) -> String {
         ("Checks", "A pass in a process of its own that is not timed keeps a bit for each frame: no frame is handed out \
             twice, blocks lie at multiples of their size, a request is refused only if no aligned block of that order is \
             free, and when all is given back, all can be had again, 2 MiB at a time. Slow allocators are checked for \
-            three seconds.".to_owned()),
+            two seconds.".to_owned()),
         ("Usable as 2 MiB", "Seen from outside, alike for all: what lies in free blocks of 512 frames at multiples of \
             512. Allocators that keep freed frames aside for the next request look as good as they are.".to_owned()),
         ("Slow", "An allocator that needs more than twenty times the fastest one's time is cut off in its first pass.".to_owned()),
