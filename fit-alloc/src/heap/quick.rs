@@ -27,16 +27,10 @@ use super::walk::Run;
 const CLASSES: usize = 64;
 
 /// A list keeps at most this many blocks.
-const DEPTH: usize = 16;
+const DEPTH: usize = 32;
 
-/// A list of a small heap keeps at most this part of its capacity, so that all lists together keep at most a 16th.
-const SMALL_SHARE: usize = 1024;
-
-/// A list of a large heap keeps at most this part: above 8 MiB, all together keep at most a 128th.
-const LARGE_SHARE: usize = 8192;
-
-/// Between them, it keeps this many bytes.
-const FIXED_SHARE: usize = 1024;
+/// A list keeps at most this part of the heap's capacity, so that all lists together keep at most a 16th.
+const SHARE: usize = 1024;
 
 /// How often each list is emptied while the heap grows to its end.
 const GROWTH: usize = 128;
@@ -147,7 +141,7 @@ impl<S: Shape, const REGIONS: usize> QuickLists<S, REGIONS> {
     fn set_limits(&mut self) {
         self.flush();
         let capacity: usize = self.heap.used_engines().map(|engine| engine.capacity).sum();
-        let share = (capacity / LARGE_SHARE).max(FIXED_SHARE >> S::LOG2_GRANULE).min(capacity / SMALL_SHARE);
+        let share = capacity / SHARE;
         self.step = capacity / (GROWTH * CLASSES / AT_ONCE);
         for (class, list) in self.lists.iter_mut().enumerate() {
             list.limit = u16::try_from((share / (class + 1)).min(DEPTH)).unwrap_or(0);
