@@ -137,7 +137,7 @@ fn is_pinned<U: Unit>(node: &Node<U>) -> bool {
     node.is_pinned() && !cfg!(hectare_plant = "move_pinned")
 }
 
-struct Planner<'v, U> {
+struct Planner<'v, U: Unit> {
     view: View<'v, U>,
     lowest: u32,
 }

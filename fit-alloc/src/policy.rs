@@ -7,7 +7,7 @@
 //! | [`FirstFit`] | the lowest hole that fits | O(log holes) | – |
 //! | [`NextFit`] | the first that fits from where the last search ended | O(log holes) | – |
 //! | [`LastFit`] | the highest hole that fits, at its upper end | O(log holes) | – |
-//! | [`GoodFit`] | a hole in the lowest class that surely fits, 1/64 of an octave wide, mostly | O(1) | the hole that came into its class last |
+//! | [`GoodFit`] | a hole in the lowest class that surely fits, 1/32 of an octave wide, mostly | O(1) | the hole that came into its class last |
 //! | [`HalfFit`] | a hole of the next power-of-two class | O(1) | the hole that came into its class last |
 //!
 //! "Smallest", "lowest" and so on hold exactly, as if every hole had been looked at. Lowest-address ties for best and
@@ -19,6 +19,7 @@
 //! no such place; [`Search::Bounded`] looks at one and refuses.
 #![forbid(unsafe_code)]
 
+mod chunk;
 mod classes;
 mod index;
 mod ordered;
@@ -29,8 +30,9 @@ mod sized;
 pub(crate) mod steps;
 mod tree;
 
+pub use chunk::Chunk;
 pub use segregated::half_fit_space;
-pub use tree::{Chunk, chunks_for};
+pub use tree::chunks_for;
 
 pub(crate) use index::Index;
 use ordered::{FirstIndex, LastIndex, NextIndex};
@@ -67,7 +69,7 @@ impl Bound {
             Self::Constant => 16,
             Self::Word => 16 + 8 * bits as u64,
             // A chunk is at least half full: the height is at most log8(holes) + 1.
-            Self::Logarithm => 16 + 16 * ((holes | 1).ilog2() as u64 / 3 + 1),
+            Self::Logarithm => 16 + 20 * ((holes | 1).ilog2() as u64 / 3 + 1),
         }
     }
 }
@@ -127,9 +129,9 @@ policy! {
     NextFit "next fit" Logarithm NextIndex;
     /// The highest hole that fits; the block is cut from its upper end. Exact, O(log holes).
     LastFit "last fit" Logarithm LastIndex;
-    /// Segregated lists, sixty-four for each octave (two-level segregated fit: Masmano, Ripoll, Crespo and Real, "TLSF: a
-    /// new dynamic memory allocator for real-time systems", ECRTS 2004), preceded by one look at the list that the
-    /// length itself belongs to. O(1); the complete search adds a walk of one list before it refuses.
+    /// Segregated lists, one for each length below 1024 and thirty-two for each octave from there (two-level segregated
+    /// fit: Masmano, Ripoll, Crespo and Real, "TLSF: a new dynamic memory allocator for real-time systems", ECRTS 2004),
+    /// preceded by one look at the list that the length itself belongs to. O(1); the complete search adds a walk of one list before it refuses.
     GoodFit "good fit" Constant GoodIndex;
     /// One list for each power of two; lengths are rounded up to one, as long as such a hole is there (Ogasawara, "An
     /// algorithm with constant execution time for dynamic storage allocation", RTCSA 1995). O(1), and in a space of

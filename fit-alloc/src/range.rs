@@ -33,6 +33,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod work;
 
 pub use error::RangeError;
 pub use iter::{Blocks, Hole, Holes};
@@ -42,6 +43,8 @@ pub use request::Request;
 pub use storage::Vecs;
 pub use storage::{Slices, Storage};
 pub use unit::Unit;
+
+use work::Order;
 
 pub(crate) use node::{NIL, Tables, View, nowhere};
 
@@ -75,16 +78,7 @@ pub struct RangeAllocator<P: Policy, U: Unit, S: Storage<U>> {
     index: P::Index<U>,
     storage: S,
     search: Search,
-    /// The lowest node of the space, and the highest.
-    lowest: u32,
-    highest: u32,
-    /// Nodes given back, linked through `next`.
-    spare: u32,
-    /// Nodes from here on were never used.
-    fresh: u32,
-    /// Nodes in the space, and holes among them.
-    nodes: u32,
-    holes: u32,
+    order: Order,
     start: U,
     end: U,
     free: U,
@@ -238,8 +232,10 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
     #[inline]
     pub fn block(&self, handle: Handle) -> Result<Block<U>, RangeError> {
         let node = self.storage.view().at(handle.index());
-        if node.is_hole() || node.generation() != handle.generation() {
-            let known = handle.index() < self.fresh;
+        // A handle's generation is odd: equal ones are of blocks.
+        if node.generation() != handle.generation() {
+            // A node that was never used has no generation.
+            let known = node.generation() != 0;
             return Err(if known { FreeError::NotAllocated } else { FreeError::Foreign }.into());
         }
         Ok(Block { handle, start: node.start, length: node.length })
@@ -311,13 +307,13 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
     /// The blocks, by address.
     #[must_use]
     pub fn blocks(&self) -> Blocks<'_, U> {
-        Blocks::new(self.storage.view(), self.lowest)
+        Blocks::new(self.storage.view(), self.order.lowest)
     }
 
     /// The holes, by address.
     #[must_use]
     pub fn holes(&self) -> Holes<'_, U> {
-        Holes::new(self.storage.view(), self.lowest)
+        Holes::new(self.storage.view(), self.order.lowest)
     }
 }
 
@@ -335,7 +331,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> fmt::Debug for RangeAllocator<P, U, S> {
             .field("policy", &P::NAME)
             .field("space", &(self.start..self.end))
             .field("free", &self.free)
-            .field("holes", &self.holes)
+            .field("holes", &self.order.holes)
             .finish_non_exhaustive()
     }
 }

@@ -29,12 +29,14 @@ struct Shape {
     constrained: u64,
 }
 
-const SHAPES: [Shape; 7] = [
+const SHAPES: [Shape; 8] = [
     Shape { space: 1, longest: 2, live: 1, constrained: 4 },
     Shape { space: 60, longest: 12, live: 12, constrained: 6 },
     Shape { space: 700, longest: 40, live: 60, constrained: 10 },
     Shape { space: 5_000, longest: 300, live: 60, constrained: 10 },
     Shape { space: 40_000, longest: 900, live: 120, constrained: 30 },
+    // Lengths of the classes that are not exact.
+    Shape { space: 150_000, longest: 5_000, live: 60, constrained: 60 },
     Shape { space: 1_000, longest: 3, live: 450, constrained: 40 },
     // Enough holes for three levels of chunks.
     Shape { space: 16_000, longest: 5, live: 5_000, constrained: 5 },

@@ -57,7 +57,7 @@ pub trait Index<U: Unit>: Default {
     fn largest(&self, view: View<'_, U>) -> U;
 
     /// The hole that holds the unit, given the lowest node of the space.
-    fn containing(&self, view: View<'_, U>, lowest: u32, unit: U) -> Option<u32> {
+    fn containing(&mut self, view: View<'_, U>, lowest: u32, unit: U) -> Option<u32> {
         let mut index = lowest;
         while index != NIL {
             let node = view.at(index);

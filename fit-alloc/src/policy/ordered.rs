@@ -35,8 +35,8 @@ macro_rules! ordered {
                 self.tree.largest(view)
             }
 
-            fn containing(&self, view: View<'_, U>, _lowest: u32, unit: U) -> Option<u32> {
-                let hole = self.tree.below(view, unit)?;
+            fn containing(&mut self, view: View<'_, U>, _lowest: u32, unit: U) -> Option<u32> {
+                let hole = self.tree.past(view, unit)?;
                 let node = view.at(hole);
                 if node.start <= unit && unit < node.end() { Some(hole) } else { None }
             }
@@ -71,18 +71,23 @@ pub struct LastIndex<U> {
 pub struct NextIndex<U> {
     tree: Tree,
     rover: U,
+    /// The hole of the last search.
+    rest: u32,
 }
 
 impl<U: Unit> NextIndex<U> {
     /// The first hole of at least `length` that ends above the rover.
     #[inline]
     fn past_rover(&mut self, view: View<'_, U>, length: U) -> Option<u32> {
-        let hole = self.tree.around(view, self.rover)?;
+        let rest = view.at(self.rest);
+        // What is left of the last hole, if the rover is still in it; a node that is not in use has no length.
+        let at_rest = rest.is_hole() && rest.start <= self.rover && self.rover < rest.end();
+        let hole = if at_rest { self.rest } else { self.tree.past(view, self.rover)? };
         let node = view.at(hole);
         if node.end() > self.rover && node.length >= length {
             return Some(hole);
         }
-        self.tree.onward(view, length, false)
+        self.tree.onward(view, hole, length, false)
     }
 
     /// The first hole with a place, from this one (where the last search ended) up.
@@ -93,7 +98,7 @@ impl<U: Unit> NextIndex<U> {
             if let Some(place) = request.lowest_in(node.start, node.end()) {
                 return Some((hole, place));
             }
-            hole = self.tree.onward(view, request.length, false)?;
+            hole = self.tree.onward(view, hole, request.length, false)?;
         }
     }
 }
@@ -107,7 +112,7 @@ ordered! {
 
         fn find_place(&mut self, view: View<'_, U>, request: &Request<U>) -> Option<(u32, U)> {
             // Holes that end before the window are skipped by one descent.
-            let mut hole = self.tree.around(view, request.low)?;
+            let mut hole = self.tree.past(view, request.low)?;
             loop {
                 let node = view.at(hole);
                 if node.start >= request.high {
@@ -116,7 +121,7 @@ ordered! {
                 if let Some(place) = request.lowest_in(node.start, node.end()) {
                     return Some((hole, place));
                 }
-                hole = self.tree.onward(view, request.length, false)?;
+                hole = self.tree.onward(view, hole, request.length, false)?;
             }
         }
     }
@@ -130,7 +135,7 @@ ordered! {
         }
 
         fn find_place(&mut self, view: View<'_, U>, request: &Request<U>) -> Option<(u32, U)> {
-            let mut hole = self.tree.around(view, request.high)?;
+            let mut hole = self.tree.past(view, request.high)?;
             loop {
                 let node = view.at(hole);
                 if node.end() <= request.low {
@@ -139,7 +144,7 @@ ordered! {
                 if let Some(place) = request.highest_in(node.start, node.end()) {
                     return Some((hole, place));
                 }
-                hole = self.tree.onward(view, request.length, true)?;
+                hole = self.tree.onward(view, hole, request.length, true)?;
             }
         }
     }
@@ -147,10 +152,10 @@ ordered! {
     NextIndex {
         #[inline]
         fn find(&mut self, view: View<'_, U>, length: U) -> Option<(u32, U)> {
-            if let Some(hole) = self.past_rover(view, length) {
-                return Some((hole, length));
-            }
-            Some((self.tree.first(view, length)?, length))
+            let hole = self.past_rover(view, length);
+            let hole = hole.or_else(|| self.tree.first(view, length))?;
+            self.rest = hole;
+            Some((hole, length))
         }
 
         fn find_place(&mut self, view: View<'_, U>, request: &Request<U>) -> Option<(u32, U)> {

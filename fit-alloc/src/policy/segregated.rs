@@ -47,18 +47,17 @@ impl<U: Unit> Index<U> for GoodIndex<U> {
     fn insert(&mut self, tables: &mut Tables<'_, U>, hole: u32) {
         step();
         let class = Class::of(tables.at(hole).length);
-        let mut head = self.0.head(class);
-        tables.push(&mut head, hole);
-        self.0.set_head(class, head);
+        tables.push(self.0.head(class), hole);
+        self.0.set_head(class, hole);
     }
 
     #[inline]
     fn remove(&mut self, tables: &mut Tables<'_, U>, hole: u32) {
         step();
         let class = Class::of(tables.at(hole).length);
-        let mut head = self.0.head(class);
-        tables.pull(&mut head, hole);
-        self.0.set_head(class, head);
+        if let Some(head) = tables.pull(hole) {
+            self.0.change_head(class, head);
+        }
     }
 
     #[inline]
@@ -112,10 +111,10 @@ impl<U: Unit> Index<U> for GoodIndex<U> {
 
     fn contains(&self, view: View<'_, U>, hole: u32) -> bool {
         let node = view.at(hole);
-        if node.newer == NIL {
+        if node.newer() == NIL {
             self.0.head(Class::of(node.length)) == hole
         } else {
-            view.at(node.newer).older == hole
+            view.at(node.newer()).older == hole
         }
     }
 }
@@ -159,18 +158,17 @@ impl<U: Unit> Index<U> for HalfIndex<U> {
     fn insert(&mut self, tables: &mut Tables<'_, U>, hole: u32) {
         step();
         let octave = tables.at(hole).length.log2();
-        let mut head = self.head(octave);
-        tables.push(&mut head, hole);
-        self.set_head(octave, head);
+        tables.push(self.head(octave), hole);
+        self.set_head(octave, hole);
     }
 
     #[inline]
     fn remove(&mut self, tables: &mut Tables<'_, U>, hole: u32) {
         step();
         let octave = tables.at(hole).length.log2();
-        let mut head = self.head(octave);
-        tables.pull(&mut head, hole);
-        self.set_head(octave, head);
+        if let Some(head) = tables.pull(hole) {
+            self.set_head(octave, head);
+        }
     }
 
     #[inline]
@@ -232,10 +230,10 @@ impl<U: Unit> Index<U> for HalfIndex<U> {
 
     fn contains(&self, view: View<'_, U>, hole: u32) -> bool {
         let node = view.at(hole);
-        if node.newer == NIL {
+        if node.newer() == NIL {
             self.head(node.length.log2()) == hole
         } else {
-            view.at(node.newer).older == hole
+            view.at(node.newer()).older == hole
         }
     }
 }

@@ -31,6 +31,11 @@ macro_rules! sized {
             }
 
             #[inline]
+            fn resize(&mut self, tables: &mut Tables<'_, U>, hole: u32, start: U, length: U) {
+                self.0.resize(tables, hole, start, length);
+            }
+
+            #[inline]
             fn find(&mut self, view: View<'_, U>, length: U) -> Option<(u32, U)> {
                 let find: fn(&SizeIndex<U>, View<'_, U>, U) -> u32 = $find;
                 let hole = find(&self.0, view, length);

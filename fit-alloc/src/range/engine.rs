@@ -5,6 +5,7 @@ use core::ops::Range;
 
 use hectare_core::{Failures, FreeError};
 
+use super::work::Order;
 use super::{Block, Handle, NIL, Node, RangeAllocator, RangeError, Request, Storage, Unit};
 use crate::policy::{Chunk, Index, Policy, Search};
 
@@ -29,19 +30,14 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
             index: P::Index::<U>::default(),
             storage,
             search: Search::default(),
-            lowest: 0,
-            highest: 0,
-            spare: NIL,
-            fresh: 1,
-            nodes: 1,
-            holes: 0,
+            order: Order::ONE,
             start: space.start,
             end: space.end,
             free: length,
             peak: U::ZERO,
             failures: Failures::default(),
         };
-        allocator.add_hole(0, space.start, length);
+        allocator.work().add_hole(0, space.start, length);
         Ok(allocator)
     }
 
@@ -129,7 +125,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
         let end = start.plus(length).filter(|end| start >= self.start && *end <= self.end);
         let end = end.ok_or(RangeError::Outside)?;
         let view = self.storage.view();
-        let hole = self.index.containing(view, self.lowest, start);
+        let hole = self.index.containing(view, self.order.lowest, start);
         let hole = hole.filter(|hole| view.at(*hole).end() >= end).ok_or(RangeError::InUse)?;
         self.cut(hole, start, length, pinned)
     }
@@ -146,67 +142,67 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
         if new > 0 && !self.has_nodes(new) {
             return Err(RangeError::TableFull);
         }
+        let mut work = self.work();
         let block = if below > U::ZERO {
-            self.set_hole(hole, low, below);
-            let block = self.node_above(hole);
+            work.set_hole(hole, low, below);
+            let block = work.node_above(hole);
             if above > U::ZERO {
-                let rest = self.node_above(block);
-                self.add_hole(rest, end, above);
+                let rest = work.node_above(block);
+                work.add_hole(rest, end, above);
             }
             block
         } else if above > U::ZERO {
-            self.set_hole(hole, end, above);
-            self.node_below(hole)
+            work.set_hole(hole, end, above);
+            work.node_below(hole)
         } else {
-            self.drop_hole(hole);
+            work.drop_hole(hole);
             hole
         };
-        self.free = self.free - length;
-        self.peak = self.peak.max(self.end - self.start - self.free);
-        let mut tables = self.storage.tables();
         let mut generation = 0;
-        tables.edit(block, |node| {
+        work.t.edit(block, |node| {
             node.start = start;
             node.length = length;
             node.flip(pinned);
             generation = node.generation();
         });
-        tables.enter(block);
+        work.t.enter(block);
+        self.free = self.free - length;
+        self.peak = self.peak.max(self.end - self.start - self.free);
         Ok(Block { handle: Handle::new(block, generation), start, length })
     }
 
     /// Makes a block a hole, or part of the holes beside it.
     #[inline]
     pub(super) fn release(&mut self, block: u32) {
-        let mut tables = self.storage.tables();
-        tables.leave(block);
-        tables.edit(block, |node| node.flip(false));
-        let node = tables.at(block);
+        let mut work = self.work();
+        work.t.leave(block);
+        work.t.edit(block, |node| node.flip(false));
+        let node = work.t.at(block);
         let (start, length, prev, next) = (node.start, node.length, node.prev, node.next);
-        self.free = self.free + length;
-        let (below, above) = (tables.at(prev), tables.at(next));
+        let (below, above) = (work.t.at(prev), work.t.at(next));
         // The planted fault: the hole above is not joined.
         let joins_above = above.is_hole() && !cfg!(hectare_plant = "no_coalesce");
         match (prev != NIL && below.is_hole(), next != NIL && joins_above) {
-            (false, false) => self.add_hole(block, start, length),
+            (false, false) => work.add_hole(block, start, length),
             (true, false) => {
                 let (low, whole) = (below.start, below.length + length);
-                self.drop_node(block);
-                self.set_hole(prev, low, whole);
+                work.drop_node(block);
+                work.set_hole(prev, low, whole);
             }
             (false, true) => {
                 let whole = length + above.length;
-                self.drop_node(block);
-                self.set_hole(next, start, whole);
+                work.drop_node(block);
+                work.set_hole(next, start, whole);
             }
             (true, true) => {
                 let (low, whole) = (below.start, below.length + length + above.length);
-                self.drop_hole(next);
-                self.drop_node(next);
-                self.drop_node(block);
-                self.set_hole(prev, low, whole);
+                work.drop_hole(next);
+                work.drop_node(next);
+                work.drop_node(block);
+                work.set_hole(prev, low, whole);
             }
         }
+        self.free = self.free + length;
     }
 
     pub(super) fn find_block(&self, start: U) -> Result<Handle, RangeError> {
@@ -219,7 +215,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
         if start < self.start || start >= self.end {
             return Err(FreeError::Foreign.into());
         }
-        let mut index = self.lowest;
+        let mut index = self.order.lowest;
         while index != NIL && view.at(index).end() <= start {
             index = view.at(index).next;
         }
@@ -236,16 +232,18 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
             return Err(RangeError::Empty);
         }
         let end = self.end.plus(units).ok_or(RangeError::Outside)?;
-        let top = self.storage.view().at(self.highest);
+        let (highest, start) = (self.order.highest, self.end);
+        let top = self.storage.view().at(highest);
         if top.is_hole() {
             let (start, length) = (top.start, top.length + units);
-            self.set_hole(self.highest, start, length);
+            self.work().set_hole(highest, start, length);
         } else {
             if !self.has_nodes(1) {
                 return Err(RangeError::TableFull);
             }
-            let hole = self.node_above(self.highest);
-            self.add_hole(hole, self.end, units);
+            let mut work = self.work();
+            let hole = work.node_above(highest);
+            work.add_hole(hole, start, units);
         }
         self.end = end;
         self.free = self.free + units;
@@ -259,120 +257,20 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
         if units >= self.end - self.start {
             return Err(RangeError::Outside);
         }
-        let (hole, top) = (self.highest, self.storage.view().at(self.highest));
+        let (hole, top) = (self.order.highest, self.storage.view().at(self.order.highest));
         if !top.is_hole() || top.length < units {
             return Err(RangeError::InUse);
         }
         let (start, left) = (top.start, top.length - units);
+        let mut work = self.work();
         if left == U::ZERO {
-            self.drop_hole(hole);
-            self.drop_node(hole);
+            work.drop_hole(hole);
+            work.drop_node(hole);
         } else {
-            self.set_hole(hole, start, left);
+            work.set_hole(hole, start, left);
         }
         self.end = self.end - units;
         self.free = self.free - units;
         Ok(())
-    }
-
-    /// Whether so many nodes can be taken, after growth if need be.
-    #[inline]
-    pub(super) fn has_nodes(&mut self, count: u32) -> bool {
-        let wanted = self.nodes as usize + count as usize;
-        wanted <= self.storage.view().nodes.len() || self.storage.grow(wanted, P::Index::<U>::chunks)
-    }
-
-    /// A node that [`has_nodes`](Self::has_nodes) promised.
-    #[inline]
-    fn take_node(&mut self) -> u32 {
-        self.nodes += 1;
-        if self.spare == NIL {
-            self.fresh += 1;
-            self.fresh - 1
-        } else {
-            let node = self.spare;
-            self.spare = self.storage.view().at(node).next;
-            node
-        }
-    }
-
-    /// A new node above this one.
-    #[inline]
-    pub(super) fn node_above(&mut self, below: u32) -> u32 {
-        let new = self.take_node();
-        let above = self.storage.view().at(below).next;
-        self.attach(below, new, above);
-        new
-    }
-
-    /// A new node below this one.
-    #[inline]
-    pub(super) fn node_below(&mut self, above: u32) -> u32 {
-        let new = self.take_node();
-        let below = self.storage.view().at(above).prev;
-        self.attach(below, new, above);
-        new
-    }
-
-    /// Takes a node out of the space and gives it back.
-    #[inline]
-    pub(super) fn drop_node(&mut self, index: u32) {
-        self.detach(index);
-        let spare = self.spare;
-        self.storage.tables().edit(index, |node| node.next = spare);
-        self.spare = index;
-        self.nodes -= 1;
-    }
-
-    /// Links a node into the order of addresses.
-    #[inline]
-    pub(super) fn attach(&mut self, below: u32, index: u32, above: u32) {
-        self.storage.tables().link_between(below, index, above);
-        if below == NIL {
-            self.lowest = index;
-        }
-        if above == NIL {
-            self.highest = index;
-        }
-    }
-
-    /// Takes a node out of the order of addresses.
-    #[inline]
-    pub(super) fn detach(&mut self, index: u32) {
-        let mut tables = self.storage.tables();
-        let node = tables.at(index);
-        let (below, above) = (node.prev, node.next);
-        tables.unlink(index);
-        if below == NIL {
-            self.lowest = above;
-        }
-        if above == NIL {
-            self.highest = below;
-        }
-    }
-
-    /// Enters a node as a new hole.
-    #[inline]
-    pub(super) fn add_hole(&mut self, hole: u32, start: U, length: U) {
-        self.holes += 1;
-        let mut tables = self.storage.tables();
-        tables.edit(hole, |node| {
-            node.start = start;
-            node.length = length;
-        });
-        self.index.insert(&mut tables, hole);
-    }
-
-    /// Takes a hole out of the index.
-    #[inline]
-    pub(super) fn drop_hole(&mut self, hole: u32) {
-        self.holes -= 1;
-        self.index.remove(&mut self.storage.tables(), hole);
-    }
-
-    /// Gives a hole another start and length.
-    #[inline]
-    pub(super) fn set_hole(&mut self, hole: u32, start: U, length: U) {
-        self.index.resize(&mut self.storage.tables(), hole, start, length);
     }
 }

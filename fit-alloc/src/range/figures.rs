@@ -18,7 +18,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> Figures for RangeAllocator<P, U, S> {
 
     /// As [`largest_free`](RangeAllocator::largest_free).
     fn fragmentation(&self) -> Fragmentation {
-        Fragmentation::new(self.free.into(), self.largest_free().into(), self.holes.into())
+        Fragmentation::new(self.free.into(), self.largest_free().into(), self.order.holes.into())
     }
 
     /// Linear in the blocks and holes.
@@ -31,14 +31,18 @@ impl<P: Policy, U: Unit, S: Storage<U>> Figures for RangeAllocator<P, U, S> {
 impl<P: Policy, U: Unit, S: Storage<U>> CheckInvariants for RangeAllocator<P, U, S> {
     fn check_invariants(&self) -> Result<(), Violation> {
         let view = self.storage.view();
-        let (mut index, mut below, mut end) = (self.lowest, NIL, self.start);
+        let (mut index, mut below, mut end) = (self.order.lowest, NIL, self.start);
         let (mut nodes, mut holes, mut free) = (0_u32, 0_u32, 0_u64);
         while index != NIL {
             let node = view.at(index);
             let at = node.start.into();
             Violation::unless(node.start == end && node.length > U::ZERO, "nodes lie end to end", at)?;
             Violation::unless(node.prev == below, "links lead up and down alike", at)?;
-            Violation::unless(nodes < self.nodes, "every node is in the space, spare or not yet used", at)?;
+            Violation::unless(
+                nodes < self.order.nodes,
+                "every node is in the space, spare or not yet used",
+                at,
+            )?;
             if node.is_hole() {
                 let alone = below == NIL || !view.at(below).is_hole();
                 Violation::unless(alone, "no two holes are neighbours", at)?;
@@ -57,20 +61,25 @@ impl<P: Policy, U: Unit, S: Storage<U>> CheckInvariants for RangeAllocator<P, U,
             (end, below, index) = (node.end(), index, node.next);
         }
         let top = end.into();
-        Violation::unless(end == self.end && below == self.highest, "the nodes fill the space", top)?;
-        Violation::unless(nodes == self.nodes && holes == self.holes, "the counters are exact", top)?;
+        Violation::unless(end == self.end && below == self.order.highest, "the nodes fill the space", top)?;
+        Violation::unless(
+            nodes == self.order.nodes && holes == self.order.holes,
+            "the counters are exact",
+            top,
+        )?;
         Violation::unless(free == self.free.into(), "`free` is the sum of the holes", top)?;
         let indexed = self.index.check(view)?;
         Violation::unless(indexed == holes.into(), "the index holds exactly the holes", top)?;
         let largest = self.holes().map(|hole| hole.length).max().unwrap_or(U::ZERO);
         Violation::unless(self.largest_free() == largest, "the largest hole is exact", top)?;
-        let (mut spare, mut spares) = (self.spare, 0);
-        while spare != NIL && spares <= self.fresh {
+        // Those given back, and from the first that was never used on all.
+        let (mut spare, mut spares) = (self.order.spare, 0);
+        while view.at(spare).next != NIL && spares <= view.nodes.len() {
             spares += 1;
             spare = view.at(spare).next;
         }
         Violation::unless(
-            spares + nodes == self.fresh,
+            spares + nodes as usize == spare as usize,
             "every node is in the space, spare or not yet used",
             top,
         )

@@ -26,7 +26,7 @@ macro_rules! walk {
     ($(#[$doc:meta])* $walk:ident, $item:ty, $holes:literal, |$index:ident, $node:ident| $make:expr) => {
         $(#[$doc])*
         #[derive(Clone)]
-        pub struct $walk<'a, U> {
+        pub struct $walk<'a, U: Unit> {
             view: View<'a, U>,
             next: u32,
         }
@@ -53,7 +53,7 @@ macro_rules! walk {
             }
         }
 
-        impl<U> fmt::Debug for $walk<'_, U> {
+        impl<U: Unit> fmt::Debug for $walk<'_, U> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_struct(stringify!($walk)).finish_non_exhaustive()
             }

@@ -36,9 +36,9 @@ impl<U: Unit> Tables<'_, U> {
         }
         let start = self.at(block).start;
         let place = bucket(self.buckets, start);
-        let mut first = self.buckets.get(place).copied().unwrap_or(NIL);
-        self.push(&mut first, block);
-        self.set_bucket(place, first);
+        let first = self.buckets.get(place).copied().unwrap_or(NIL);
+        self.push(first, block);
+        self.set_bucket(place, block);
     }
 
     /// The opposite of [`enter`](Self::enter). O(1).
@@ -49,9 +49,9 @@ impl<U: Unit> Tables<'_, U> {
         }
         let start = self.at(block).start;
         let place = bucket(self.buckets, start);
-        let mut first = self.buckets.get(place).copied().unwrap_or(NIL);
-        self.pull(&mut first, block);
-        self.set_bucket(place, first);
+        if let Some(first) = self.pull(block) {
+            self.set_bucket(place, first);
+        }
     }
 
     #[inline]

@@ -20,7 +20,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
     }
 
     pub(crate) fn lowest(&self) -> u32 {
-        self.lowest
+        self.order.lowest
     }
 
     /// Records that a block was moved: it lies at its new place from now on, under the same handle.
@@ -50,7 +50,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
         if low <= step.to && end <= high {
             return self.slide(step.handle, below, above, step.to - low, high - end, step.to);
         }
-        let hole = self.index.containing(view, self.lowest, step.to);
+        let hole = self.index.containing(view, self.order.lowest, step.to);
         let hole = hole.filter(|hole| view.at(*hole).end() >= end).ok_or(RangeError::InUse)?;
         self.carry(step, below, above, hole)
     }
@@ -80,18 +80,19 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
         }
         for (hole, _, room) in sides {
             if let (Some(hole), true) = (hole, room == U::ZERO) {
-                self.drop_hole(hole.hole);
-                self.drop_node(hole.hole);
+                self.work().drop_hole(hole.hole);
+                self.work().drop_node(hole.hole);
             }
         }
         self.settle(block, to);
         for (up, (hole, start, room)) in sides.into_iter().enumerate() {
             match hole {
                 _ if room == U::ZERO => {}
-                Some(hole) => self.set_hole(hole.hole, start, room),
+                Some(hole) => self.work().set_hole(hole.hole, start, room),
                 None => {
-                    let hole = if up == 1 { self.node_above(block) } else { self.node_below(block) };
-                    self.add_hole(hole, start, room);
+                    let hole =
+                        if up == 1 { self.work().node_above(block) } else { self.work().node_below(block) };
+                    self.work().add_hole(hole, start, room);
                 }
             }
         }
@@ -121,43 +122,43 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
         // The hole first, as its node may be the one that the place that is left needs.
         let (mut under, mut over) = (target.prev, target.next);
         if room_below == U::ZERO && room_above == U::ZERO {
-            self.drop_hole(hole);
-            self.drop_node(hole);
+            self.work().drop_hole(hole);
+            self.work().drop_node(hole);
         } else if room_below > U::ZERO {
-            self.set_hole(hole, target.start, room_below);
+            self.work().set_hole(hole, target.start, room_below);
             under = hole;
         } else {
-            self.set_hole(hole, step.to + length, room_above);
+            self.work().set_hole(hole, step.to + length, room_above);
             over = hole;
         }
         let node = *self.storage.view().at(block);
         match (below, above) {
             (None, None) => {
-                let left = self.node_above(block);
-                self.detach(block);
-                self.add_hole(left, node.start, length);
+                let left = self.work().node_above(block);
+                self.work().detach(block);
+                self.work().add_hole(left, node.start, length);
             }
             (Some(below), None) => {
-                self.detach(block);
-                self.set_hole(below.hole, node.start - below.length, below.length + length);
+                self.work().detach(block);
+                self.work().set_hole(below.hole, node.start - below.length, below.length + length);
             }
             (None, Some(above)) => {
-                self.detach(block);
-                self.set_hole(above.hole, node.start, length + above.length);
+                self.work().detach(block);
+                self.work().set_hole(above.hole, node.start, length + above.length);
             }
             (Some(below), Some(above)) => {
-                self.drop_hole(above.hole);
-                self.drop_node(above.hole);
-                self.detach(block);
+                self.work().drop_hole(above.hole);
+                self.work().drop_node(above.hole);
+                self.work().detach(block);
                 let whole = below.length + length + above.length;
-                self.set_hole(below.hole, node.start - below.length, whole);
+                self.work().set_hole(below.hole, node.start - below.length, whole);
             }
         }
-        self.attach(under, block, over);
+        self.work().attach(under, block, over);
         self.settle(block, step.to);
         if room_below > U::ZERO && room_above > U::ZERO {
-            let rest = self.node_above(block);
-            self.add_hole(rest, step.to + length, room_above);
+            let rest = self.work().node_above(block);
+            self.work().add_hole(rest, step.to + length, room_above);
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::Unit;
+use super::unit::Sealed;
 
 /// No node.
 pub(crate) const NIL: u32 = u32::MAX;
@@ -16,10 +17,18 @@ const PINNED: u32 = 1 << 31;
 ///              ▲    next ► ◄ prev                      every unit in exactly one node, in order
 ///              │
 ///  stamp     pinned:1 · uses:30 · allocated:1          a handle is (index, uses·allocated): stale ones differ
-///  links     holes: the policy's tree or ring          blocks: the chain of their bucket
+///
+///             older          link[0]     link[1]
+///  a block    its bucket's chain                       the policies use what is left of a hole's entry:
+///  listed     before it      after it    LISTED        a list of holes that are alike, latest first
+///  in a trie  its own list   child       child         the latest of its size, see `policy::size_index`
+///  in a tree                 chunk                     see `policy::tree`
 /// ```
+/// With `u32` units an entry is half a cache line, and never lies across two.
 #[derive(Clone, Copy, Debug)]
-pub struct Node<U> {
+#[repr(C)]
+pub struct Node<U: Sealed> {
+    alone: [U::Half; 0],
     pub(crate) start: U,
     pub(crate) length: U,
     /// The node below in the space.
@@ -27,26 +36,28 @@ pub struct Node<U> {
     /// The node above in the space; for a spare node the next spare one.
     pub(crate) next: u32,
     pub(crate) stamp: u32,
-    /// A ring or list of nodes that are alike: holes of one size, blocks of one bucket.
     pub(crate) older: u32,
-    pub(crate) newer: u32,
-    pub(crate) parent: u32,
-    pub(crate) child: [u32; 2],
+    pub(crate) link: [u32; 2],
 }
 
 impl<U: Unit> Node<U> {
     /// An entry that is not yet used: what a fixed table is filled with.
     pub const NEW: Self = Self {
+        alone: [],
         start: U::ZERO,
         length: U::ZERO,
         prev: NIL,
         next: NIL,
         stamp: 0,
         older: NIL,
-        newer: NIL,
-        parent: NIL,
-        child: [NIL; 2],
+        link: [NIL; 2],
     };
+
+    /// The node after this one in a list.
+    #[inline]
+    pub(crate) fn newer(&self) -> u32 {
+        self.link[0]
+    }
 
     #[inline]
     pub(crate) fn end(&self) -> U {
@@ -94,12 +105,12 @@ impl<U: Unit> Default for Node<U> {
 #[cold]
 #[inline(never)]
 pub(crate) fn nowhere<T>(value: T) -> T {
-    value
+    core::hint::black_box(value)
 }
 
 /// A table to read.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a, U> {
+pub struct View<'a, U: Unit> {
     pub(crate) nodes: &'a [Node<U>],
     pub(crate) chunks: &'a [crate::policy::Chunk<U>],
     pub(crate) buckets: &'a [u32],
@@ -118,10 +129,12 @@ impl<'a, U: Unit> View<'a, U> {
 
 /// A table to change.
 #[derive(Debug)]
-pub struct Tables<'a, U> {
+pub struct Tables<'a, U: Unit> {
     pub(crate) nodes: &'a mut [Node<U>],
     pub(crate) chunks: &'a mut [crate::policy::Chunk<U>],
     pub(crate) buckets: &'a mut [u32],
+    /// See [`edit_any`](Self::edit_any).
+    pub(crate) nobody: Node<U>,
 }
 
 impl<U: Unit> Tables<'_, U> {
@@ -144,47 +157,33 @@ impl<U: Unit> Tables<'_, U> {
         }
     }
 
-    /// Links `new` into the order of addresses between two neighbours.
+    /// The same for a link that leads to a node or nowhere as chance will have it: what happens to nobody is cheaper than
+    /// a branch that cannot be predicted.
     #[inline]
-    pub(crate) fn link_between(&mut self, below: u32, new: u32, above: u32) {
-        self.edit(below, |n| n.next = new);
-        self.edit(above, |n| n.prev = new);
-        self.edit(new, |n| {
-            n.prev = below;
-            n.next = above;
-        });
+    pub(crate) fn edit_any(&mut self, index: u32, change: impl FnOnce(&mut Node<U>)) {
+        change(self.nodes.get_mut(index as usize).unwrap_or(&mut self.nobody));
     }
 
-    /// Takes a node out of the order of addresses.
+    /// Puts a node before the head of a list of nodes that are alike.
     #[inline]
-    pub(crate) fn unlink(&mut self, index: u32) {
-        let node = self.at(index);
-        let (below, above) = (node.prev, node.next);
-        self.edit(below, |n| n.next = above);
-        self.edit(above, |n| n.prev = below);
-    }
-
-    /// Puts a node at the head of a list of nodes that are alike.
-    #[inline]
-    pub(crate) fn push(&mut self, head: &mut u32, index: u32) {
-        let first = core::mem::replace(head, index);
-        self.edit(first, |n| n.newer = index);
+    pub(crate) fn push(&mut self, head: u32, index: u32) {
+        self.edit_any(head, |n| n.link[0] = index);
         self.edit(index, |n| {
-            n.older = first;
-            n.newer = NIL;
+            n.older = head;
+            n.link[0] = NIL;
         });
     }
 
-    /// Takes a node out of its list.
+    /// Takes a node out of its list; gives the list's new head if this was the head.
     #[inline]
-    pub(crate) fn pull(&mut self, head: &mut u32, index: u32) {
+    pub(crate) fn pull(&mut self, index: u32) -> Option<u32> {
         let node = self.at(index);
-        let (older, newer) = (node.older, node.newer);
-        self.edit(older, |n| n.newer = newer);
+        let (older, newer) = (node.older, node.newer());
+        self.edit_any(older, |n| n.link[0] = newer);
         if newer == NIL {
-            *head = older;
-        } else {
-            self.edit(newer, |n| n.older = older);
+            return Some(older);
         }
+        self.edit(newer, |n| n.older = older);
+        None
     }
 }

@@ -22,9 +22,9 @@ impl<U: Unit> Storage<U> for Slices<'_, U> {}
 impl<U: Unit> Storage<U> for Vecs<U> {}
 
 pub(crate) mod sealed {
-    use super::{Tables, View};
+    use super::{Tables, Unit, View};
 
-    pub trait Sealed<U> {
+    pub trait Sealed<U: Unit> {
         fn view(&self) -> View<'_, U>;
         fn tables(&mut self) -> Tables<'_, U>;
 
@@ -44,7 +44,7 @@ impl<U: Unit> sealed::Sealed<U> for &mut [Node<U>] {
 
     #[inline]
     fn tables(&mut self) -> Tables<'_, U> {
-        Tables { nodes: self, chunks: &mut [], buckets: &mut [] }
+        Tables { nodes: self, chunks: &mut [], buckets: &mut [], nobody: Node::NEW }
     }
 }
 
@@ -56,13 +56,13 @@ impl<U: Unit, const N: usize> sealed::Sealed<U> for [Node<U>; N] {
 
     #[inline]
     fn tables(&mut self) -> Tables<'_, U> {
-        Tables { nodes: self, chunks: &mut [], buckets: &mut [] }
+        Tables { nodes: self, chunks: &mut [], buckets: &mut [], nobody: Node::NEW }
     }
 }
 
 /// Tables given by the caller: no allocation, ever.
 #[derive(Debug, Default)]
-pub struct Slices<'a, U> {
+pub struct Slices<'a, U: Unit> {
     nodes: &'a mut [Node<U>],
     chunks: &'a mut [Chunk<U>],
     buckets: &'a mut [u32],
@@ -98,7 +98,7 @@ impl<U: Unit> sealed::Sealed<U> for Slices<'_, U> {
 
     #[inline]
     fn tables(&mut self) -> Tables<'_, U> {
-        Tables { nodes: self.nodes, chunks: self.chunks, buckets: self.buckets }
+        Tables { nodes: self.nodes, chunks: self.chunks, buckets: self.buckets, nobody: Node::NEW }
     }
 }
 
@@ -116,7 +116,7 @@ mod vecs {
 
     /// Tables that grow: memory comes from the global allocator, and its refusal is a typed error.
     #[derive(Clone, Debug, Default)]
-    pub struct Vecs<U> {
+    pub struct Vecs<U: Unit> {
         nodes: Vec<Node<U>>,
         chunks: Vec<Chunk<U>>,
         buckets: Vec<u32>,
@@ -145,7 +145,12 @@ mod vecs {
 
         #[inline]
         fn tables(&mut self) -> Tables<'_, U> {
-            Tables { nodes: &mut self.nodes, chunks: &mut self.chunks, buckets: &mut self.buckets }
+            Tables {
+                nodes: &mut self.nodes,
+                chunks: &mut self.chunks,
+                buckets: &mut self.buckets,
+                nobody: Node::NEW,
+            }
         }
 
         #[cold]

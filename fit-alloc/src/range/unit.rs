@@ -32,18 +32,22 @@ pub trait Sealed: Sized + Into<u64> + 'static {
     const ONE: Self;
     const MAX: Self;
     const BITS: u32;
+    /// Aligned as the entries of a table of such units are: half a cache line if they are that long.
+    type Half: Copy + Debug + Send + Sync;
     /// What a link to nowhere leads to.
     const NODE: &'static Node<Self>;
     const CHUNK: &'static Chunk<Self>;
-    /// One link for each of 64 classes of each octave, see `policy::classes`.
+    /// One link for each class, in rows: 1024 of small sizes and 32 for each further octave, see `policy::classes`.
     type Heads: AsRef<[[u32; 64]]> + AsMut<[[u32; 64]]> + Clone + core::fmt::Debug;
     const NO_HEADS: Self::Heads;
 
     /// ⌊log2⌋; 0 for 0.
     fn log2(self) -> u32;
-    /// Bit `place` as 0 or 1; 0 past the top.
+    /// ⌊log2⌋, at least `least ≤ 15`.
+    fn log2_from(self, least: u32) -> u32;
+    /// Bit `place < BITS` as 0 or 1.
     fn bit(self, place: u32) -> usize;
-    /// The `count ≤ 8` bits from `place` up.
+    /// The `count ≤ 15` bits from `place < BITS` up.
     fn bits(self, place: u32, count: u32) -> u32;
     /// Any 64-bit number, if it can be represented.
     fn of(value: u64) -> Option<Self>;
@@ -56,8 +60,13 @@ pub trait Sealed: Sized + Into<u64> + 'static {
     fn power(self) -> Option<Self>;
 }
 
+/// The alignment of entries with `u32` units: two make a cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
+pub struct HalfLine;
+
 macro_rules! unit {
-    ($unit:ty) => {
+    ($unit:ty, $half:ty) => {
         impl Sealed for $unit {
             const ZERO: Self = 0;
             const ONE: Self = 1;
@@ -65,20 +74,25 @@ macro_rules! unit {
             const BITS: u32 = <$unit>::BITS;
             const NODE: &'static Node<Self> = &Node::<Self>::NEW;
             const CHUNK: &'static Chunk<Self> = &Chunk::<Self>::NEW;
-            type Heads = [[u32; 64]; <$unit>::BITS as usize - 5];
-            const NO_HEADS: Self::Heads = [[super::NIL; 64]; <$unit>::BITS as usize - 5];
+            type Half = $half;
+            type Heads = [[u32; 64]; 16 + (<$unit>::BITS as usize - 10) / 2];
+            const NO_HEADS: Self::Heads = [[super::NIL; 64]; 16 + (<$unit>::BITS as usize - 10) / 2];
 
             #[inline]
             fn log2(self) -> u32 {
                 (self | 1).ilog2()
             }
             #[inline]
+            fn log2_from(self, least: u32) -> u32 {
+                (self | 1 << (least & 15)).ilog2()
+            }
+            #[inline]
             fn bit(self, place: u32) -> usize {
-                (self.checked_shr(place).unwrap_or(0) & 1) as usize
+                (self.wrapping_shr(place) & 1) as usize
             }
             #[inline]
             fn bits(self, place: u32, count: u32) -> u32 {
-                u32::try_from(self.checked_shr(place).unwrap_or(0) & ((1 << (count & 7)) - 1)).unwrap_or(0)
+                u32::try_from(self.wrapping_shr(place) & ((1 << (count & 15)) - 1)).unwrap_or(0)
             }
             #[inline]
             fn of(value: u64) -> Option<Self> {
@@ -111,5 +125,5 @@ macro_rules! unit {
         }
     };
 }
-unit!(u32);
-unit!(u64);
+unit!(u32, HalfLine);
+unit!(u64, ());

@@ -68,13 +68,13 @@ pub(crate) struct Naive {
     pub(crate) table: usize,
 }
 
-/// The class of good fit: exact below 64, else the octave cut into sixty-four.
+/// The class of good fit: exact below 1024, else the octave cut into thirty-two.
 fn good_class(length: u64) -> (u32, u64) {
-    if length < 64 {
+    if length < 1024 {
         return (0, length);
     }
     let octave = 63 - length.leading_zeros();
-    (octave, length / (1 << (octave - 6)))
+    (octave, length / (1 << (octave - 5)))
 }
 
 impl Naive {
