@@ -52,7 +52,7 @@ use core::fmt;
 use core::num::NonZero;
 use core::ops::Range;
 
-use hectare_core::{Failures, FreeError};
+use hectare_core::{Failures, FreeError, Ratio};
 
 use crate::policy::{Index, Policy, Search};
 
@@ -84,6 +84,8 @@ pub struct RangeAllocator<P: Policy, U: Unit, S: Storage<U>> {
     free: U,
     /// The most units that were allocated at one time.
     peak: U,
+    /// Units in blocks that nobody asked for.
+    unasked: u64,
     failures: Failures,
 }
 
@@ -302,6 +304,13 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
     #[must_use]
     pub fn largest_free(&self) -> U {
         self.index.largest(self.storage.view())
+    }
+
+    /// Internal fragmentation: of the allocated units, those that were granted beyond what was asked for. Only half fit
+    /// rounds lengths up; of one block at most 2^32 − 1 units are counted. O(1).
+    #[must_use]
+    pub fn internal(&self) -> Ratio {
+        Ratio::new(self.unasked, (self.end - self.start - self.free).into())
     }
 
     /// The blocks, by address.

@@ -184,7 +184,16 @@ fn the_trait_for_ranges_is_kept() {
 #[test]
 fn half_fit_rounds_and_its_space_formula_is_o1heaps() {
     let mut space = space::<HalfFit>(1 << 20);
-    assert_eq!(space.allocate(100).unwrap().length, 128);
+    let hundred = space.allocate(100).unwrap();
+    assert_eq!(hundred.length, 128);
+    assert_eq!(space.internal(), Ratio::new(28, 128));
+    let sixty_four = space.allocate(64).unwrap();
+    assert_eq!(space.internal(), Ratio::new(28, 192));
+    space.free(hundred.handle).unwrap();
+    assert_eq!(space.internal(), Ratio::new(0, 64));
+    space.allocate_aligned(65, 2).unwrap();
+    assert_eq!(space.internal(), Ratio::new(0, 129), "what is constrained is not rounded");
+    space.free(sixty_four.handle).unwrap();
     assert_eq!(half_fit_space(16 << 10, 1 << 10), Some(2 * (16 << 10) * 11));
     assert_eq!(half_fit_space(5, 1), Some(10));
     assert_eq!(half_fit_space(u64::MAX, 2), None);

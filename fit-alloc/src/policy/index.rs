@@ -13,6 +13,9 @@ pub trait Index<U: Unit>: Default {
     /// Whether `find` may overlook a hole that fits, and [`Index::find_hidden`] is the last resort.
     const HIDES: bool = false;
 
+    /// Whether `find` may grant more than was asked for.
+    const ROUNDS: bool = false;
+
     /// How many chunks the index needs for the holes among this many nodes.
     #[must_use]
     fn chunks(nodes: usize) -> usize {

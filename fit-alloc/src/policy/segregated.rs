@@ -12,8 +12,8 @@ use crate::range::{NIL, Request, Tables, Unit, View};
 ///
 /// `2 · peak · (1 + ⌈log2 longest⌉)`: Robson's bound for first fit ("Worst case fragmentation of first fit and best fit
 /// storage allocation strategies", The Computer Journal 20, 1977) on lengths rounded to powers of two, which at most
-/// doubles the peak. o1heap sizes half-fit heaps by the same formula. The bound is
-/// cited, not tested here; it holds for plain requests only, as constrained ones are not rounded.
+/// doubles the peak. o1heap sizes half-fit heaps by the same formula. Tests let adversaries of Robson's kind fail against it;
+/// it holds for plain requests only, as constrained ones are not rounded.
 ///
 /// ```
 /// use hectare_fit::policy::half_fit_space;
@@ -153,6 +153,7 @@ impl<U: Unit> HalfIndex<U> {
 
 impl<U: Unit> Index<U> for HalfIndex<U> {
     const HIDES: bool = true;
+    const ROUNDS: bool = true;
 
     #[inline]
     fn insert(&mut self, tables: &mut Tables<'_, U>, hole: u32) {

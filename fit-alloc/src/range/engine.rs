@@ -35,6 +35,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
             end: space.end,
             free: length,
             peak: U::ZERO,
+            unasked: 0,
             failures: Failures::default(),
         };
         allocator.work().add_hole(0, space.start, length);
@@ -50,15 +51,26 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
             return Err(self.refuse(length));
         }
         let view = self.storage.view();
-        let (hole, length) = match self.index.find(view, length) {
+        let (hole, granted) = match self.index.find(view, length) {
             Some(found) => found,
             None => (self.find_hidden(length)?, length),
         };
+        let (asked, length) = (length, granted);
         let node = self.storage.view().at(hole);
         let start = if P::Index::<U>::FROM_TOP { node.end() - length } else { node.start };
         let block = self.cut(hole, start, length, false)?;
         self.index.placed(block.end());
+        if P::Index::<U>::ROUNDS {
+            self.unasked(block.handle.index(), length - asked);
+        }
         Ok(block)
+    }
+
+    /// Notes that so much more was granted than was asked for.
+    fn unasked(&mut self, block: u32, units: U) {
+        let units = u32::try_from(units.into()).unwrap_or(u32::MAX);
+        self.storage.tables().edit(block, |node| node.link[1] = units);
+        self.unasked += u64::from(units);
     }
 
     /// The last resort of a policy whose search overlooks holes.
@@ -164,6 +176,9 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
             node.length = length;
             node.flip(pinned);
             generation = node.generation();
+            if P::Index::<U>::ROUNDS {
+                node.link[1] = 0;
+            }
         });
         work.t.enter(block);
         self.free = self.free - length;
@@ -174,6 +189,9 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
     /// Makes a block a hole, or part of the holes beside it.
     #[inline]
     pub(super) fn release(&mut self, block: u32) {
+        if P::Index::<U>::ROUNDS {
+            self.unasked -= u64::from(self.storage.view().at(block).link[1]);
+        }
         let mut work = self.work();
         work.t.leave(block);
         work.t.edit(block, |node| node.flip(false));

@@ -19,7 +19,7 @@ const PINNED: u32 = 1 << 31;
 ///  stamp     pinned:1 · uses:30 · allocated:1          a handle is (index, uses·allocated): stale ones differ
 ///
 ///             older          link[0]     link[1]
-///  a block    its bucket's chain                       the policies use what is left of a hole's entry:
+///  a block    its bucket's chain         unasked       the policies use what is left of a hole's entry:
 ///  listed     before it      after it    LISTED        a list of holes that are alike, latest first
 ///  in a trie  its own list   child       child         the latest of its size, see `policy::size_index`
 ///  in a tree                 chunk                     see `policy::tree`
