@@ -17,6 +17,7 @@ use terminal::{paragraphs, terminal_width};
 
 mod frames;
 mod heap;
+mod ranges;
 mod terminal;
 
 /// All is well.
@@ -212,7 +213,8 @@ fn compare(kind: Kind, request: &Request<'_>) -> Result<Outcome, String> {
     match kind {
         Kind::Heap => heap::compare(request),
         Kind::Frames => frames::compare(request),
-        Kind::Objects | Kind::Vm | Kind::Ranges => {
+        Kind::Ranges => ranges::compare(request),
+        Kind::Objects | Kind::Vm => {
             Err(format!("there are no allocators for '{kind}' yet; see: compare list"))
         }
     }
@@ -223,7 +225,8 @@ fn names(kind: Kind) -> Vec<&'static str> {
     match kind {
         Kind::Heap => heap::names(false),
         Kind::Frames => frames::names(false),
-        Kind::Objects | Kind::Vm | Kind::Ranges => Vec::new(),
+        Kind::Ranges => ranges::names(),
+        Kind::Objects | Kind::Vm => Vec::new(),
     }
 }
 
@@ -232,7 +235,8 @@ fn all_names(kind: Kind) -> Vec<&'static str> {
     match kind {
         Kind::Heap => heap::names(true),
         Kind::Frames => frames::names(true),
-        Kind::Objects | Kind::Vm | Kind::Ranges => Vec::new(),
+        Kind::Ranges => ranges::names(),
+        Kind::Objects | Kind::Vm => Vec::new(),
     }
 }
 
@@ -283,7 +287,9 @@ impl Progress for Bar<'_> {
 
 fn sources(kind: Kind, traces: &[OsString]) -> Vec<Source> {
     if traces.is_empty() {
-        return SHIPPED.iter().filter(|shipped| shipped.kind == kind).map(Source::Shipped).collect();
+        // What programs asked of their heaps is replayed as ranges as well.
+        let fits = |has: Kind| has == kind || (kind == Kind::Ranges && has == Kind::Heap);
+        return SHIPPED.iter().filter(|shipped| fits(shipped.kind)).map(Source::Shipped).collect();
     }
     traces.iter().map(|name| Source::named(kind, name)).collect()
 }

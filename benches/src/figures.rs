@@ -2,6 +2,7 @@
 //!
 //! | area | module |
 //! |---|---|
+//! | ranges | [`ranges`]: times, exactness, plans, smallest spaces |
 //! | heap | [`random`] actions, recorded [`programs`], [`efficiency`], [`worst`] cases, [`state`] sizes |
 //! | frames | [`frames`] |
 //! | segments | [`segments`] |
@@ -10,6 +11,7 @@ pub mod efficiency;
 pub mod frames;
 pub mod programs;
 pub mod random;
+pub mod ranges;
 pub mod segments;
 pub mod state;
 pub mod worst;

@@ -10,6 +10,7 @@
 //! | [`heap`] | heap traces: timed, checked and squeezed |
 //! | [`frames`] | frame traces: timed and checked |
 //! | [`children`] | child processes, for what may crash |
+//! | [`ranges`] | the same and mappings as abstract ranges, by every policy |
 //! | [`report`] | tables, advice, JSON, HTML |
 //! | [`cli`] | the command line of `compare` |
 //! | [`figures`] | the claims, measured: the tool `figures` |
@@ -29,6 +30,7 @@ pub mod heap;
 pub mod kind;
 pub mod ours;
 pub mod peers;
+pub mod ranges;
 pub mod report;
 pub mod rounds;
 pub mod subject;

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use hectare_testkit::trace::frames::FrameTrace;
 use hectare_testkit::trace::heap::{HeapOp, HeapTrace};
+use hectare_testkit::trace::vm::VmTrace;
 use hectare_testkit::trace::{TraceError, decompress, load};
 
 use crate::frames::{self, MADE, Made};
 use crate::heap::{Builder, Invalid, Program};
 use crate::kind::Kind;
+use crate::ranges;
 
 /// A trace that ships with the program.
 #[derive(Debug)]
@@ -55,6 +57,9 @@ shipped! {
     "heap" "htrc" Heap "mosquitto" "an MQTT broker serves clients",
     "heap" "htrc" Heap "perl-words" "Perl counts words",
     "heap" "htrc" Heap "jq-json" "jq reads a large document",
+    "vm" "vmtrc" Ranges "make3" "address spaces of a build with three programs",
+    "vm" "vmtrc" Ranges "python" "the address space of a Python program",
+    "vm" "vmtrc" Ranges "rustc" "the address space of the Rust compiler",
     "frames" "ftrc" Frames "fr-make" "Linux serves a build with two jobs",
     "frames" "ftrc" Frames "fr-mix" "Linux serves a mix of programs",
 }
@@ -76,7 +81,8 @@ impl Source {
     /// A file with this name, or else the shipped trace that bears it.
     #[must_use]
     pub fn named(kind: Kind, name: &OsStr) -> Self {
-        let shipped = SHIPPED.iter().find(|s| s.kind == kind && name == s.name);
+        let fits = |has: Kind| has == kind || (kind == Kind::Ranges && has == Kind::Heap);
+        let shipped = SHIPPED.iter().find(|s| fits(s.kind) && name == s.name);
         match shipped {
             Some(shipped) if !Path::new(name).exists() => Self::Shipped(shipped),
             _ => Self::File(PathBuf::from(name)),
@@ -151,6 +157,20 @@ impl Source {
         matches!(self, Self::Shipped(Shipped { content: Content::Made(_), .. }))
     }
 
+    /// Reads it as requests for ranges: a heap trace, or one of address spaces.
+    ///
+    /// # Errors
+    /// As [`heap`](Self::heap); a file that is neither is reported as a broken heap trace.
+    pub fn ranges(&self) -> Result<ranges::Program, String> {
+        let name = self.argument().to_string_lossy();
+        let bytes = self.bytes().map_err(|error| format!("{name}: {error}"))?;
+        if !bytes.starts_with(b"VMTRC") {
+            return self.heap().map(|program| ranges::Program::of_heap(&program));
+        }
+        let trace = VmTrace::read(&bytes).map_err(|error| format!("{name}: {error}"))?;
+        Ok(ranges::Program::of_vm(&trace))
+    }
+
     /// The decoded file.
     fn bytes(&self) -> Result<Vec<u8>, TraceError> {
         match self {
@@ -191,10 +211,12 @@ mod tests {
             let source = Source::Shipped(shipped);
             let (name, ops) = match shipped.kind {
                 Kind::Heap => source.heap().map(|p| (p.name().to_owned(), p.ops().len())).unwrap(),
+                Kind::Ranges => source.ranges().map(|p| (p.name.clone(), p.ops.len())).unwrap(),
                 _ => source.frames().map(|p| (p.name().to_owned(), p.ops().len())).unwrap(),
             };
             assert_eq!(name, shipped.name);
-            assert!(ops > 100_000);
+            let least = if shipped.kind == Kind::Ranges { 100 } else { 100_000 };
+            assert!(ops > least, "{name}: {ops}");
         }
     }
 }

@@ -202,3 +202,28 @@ fn list_shows_allocators_and_traces_and_help_is_no_error() {
     assert!(!text.contains("broken"));
     assert_eq!(status(&compare(&["--help"])), 0);
 }
+
+#[test]
+fn ranges_are_replayed_by_every_policy_beside_the_peers() {
+    let (trace, json, html) = (trace("ranges"), file("ranges", "a.json"), file("ranges", "a.html"));
+    let words = ["ranges", trace.to_str().unwrap(), "python", "--rounds", "2", "--quiet"];
+    let files = ["--json", json.to_str().unwrap(), "--html", html.to_str().unwrap()];
+    let output = compare(&[&words[..], &files[..]].concat());
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let rows = json_lines(&json);
+    for name in ["best", "good", "first", "last", "next", "half", "worst"].map(|p| format!("hectare-fit/{p}"))
+    {
+        let of: Vec<&Value> = rows.iter().filter(|row| row["allocator"] == name.as_str()).collect();
+        assert_eq!(of.len(), 2, "{name}");
+        for row in of {
+            assert_eq!((&row["kind"], &row["valid"]), (&"ranges".into(), &true.into()), "{row}");
+            assert!(row["ns_per_op"].as_f64().unwrap() > 0.0 && row["ops"].as_u64().unwrap() > 100, "{row}");
+        }
+    }
+    for name in ["offset-allocator", "range-alloc", "vm-allocator", "free-list"] {
+        assert!(rows.iter().any(|row| row["allocator"] == name), "{name}");
+    }
+    let page = std::fs::read_to_string(html).unwrap();
+    assert!(page.contains("Holes over time") && page.contains("The claim: first fit"), "the report");
+    assert_eq!(status(&compare(&["ranges", "python", "--threads", "2"])), 2);
+}

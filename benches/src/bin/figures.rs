@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use hectare_benches::figures::frames::{cpus, pairs, recorded, shares, sizes};
 use hectare_benches::figures::{
-    Figure, efficiency, print_head, programs, random, segments, state, worst, write_json,
+    Figure, efficiency, print_head, programs, random, ranges, segments, state, worst, write_json,
 };
 use hectare_benches::kind::Kind;
 use hectare_benches::traces::{SHIPPED, Source};
@@ -20,7 +20,7 @@ static HARNESS: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 /// Measures every figure of an area: bounds, ours beside the peers, in one run.
 #[derive(Parser)]
 struct Arguments {
-    /// The area: `heap`, `frames` or `segments`. All of them if none is named.
+    /// The area: `heap`, `ranges`, `frames` or `segments`. All of them if none is named.
     area: Option<String>,
     /// Interleaved rounds of each measurement.
     #[arg(long, default_value_t = 11)]
@@ -37,7 +37,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let wanted = |area: &str| arguments.area.as_deref().is_none_or(|named| named == area);
     // A new area is one line here, and its function below.
-    let areas = [("heap", heap as Area), ("frames", frames), ("segments", in_segments)];
+    let areas =
+        [("heap", heap as Area), ("ranges", in_ranges), ("frames", frames), ("segments", in_segments)];
     if !areas.iter().any(|(area, _)| wanted(area)) {
         eprintln!("unknown area; there are: {}", areas.map(|(area, _)| area).join(", "));
         return ExitCode::from(2);
@@ -88,6 +89,16 @@ fn heap(traces: &[PathBuf], rounds: usize, all: &mut Vec<Figure>) -> Result<(), 
     add(efficiency::figures(30), all);
     add(random::figures(rounds), all);
     add(programs::figures(&loaded, rounds), all);
+    Ok(())
+}
+
+fn in_ranges(traces: &[PathBuf], rounds: usize, all: &mut Vec<Figure>) -> Result<(), String> {
+    let loaded: Result<Vec<_>, _> = sources(Kind::Heap, traces).iter().map(Source::ranges).collect();
+    let loaded = loaded?;
+    add(ranges::times(rounds), all);
+    add(ranges::exact(1_000_000), all);
+    add(ranges::plans(), all);
+    add(ranges::space(&loaded), all);
     Ok(())
 }
 
