@@ -2,8 +2,8 @@
 //!
 //! | feature | machine | module |
 //! |---|---|---|
-//! | `mpu-registers` | Cortex-M | [`mpu`] |
-//! | `pmp-registers` | RISC-V | [`pmp`] |
+//! | `mpu-registers` | Cortex-M | `mpu` |
+//! | `pmp-registers` | RISC-V | `pmp` |
 
 #[cfg(feature = "mpu-registers")]
 pub mod mpu;
