@@ -15,6 +15,9 @@ use thiserror::Error;
 /// Up to this many regions are scanned.
 const SCAN: usize = 16;
 
+/// Up to this many without a loop.
+const FEW: usize = 4;
+
 /// Why a region was not entered. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -122,6 +125,11 @@ impl<T, const N: usize> RegionMap<T, N> {
     /// How many regions start at or below `address`.
     #[inline]
     fn below(&self, address: u64) -> usize {
+        if self.count <= FEW {
+            // A fixed number of places, unrolled. Empty ones hold the greatest address, which counts them only for it.
+            let below: usize = self.starts.iter().take(FEW).map(|&start| usize::from(start <= address)).sum();
+            return below.min(self.count);
+        }
         let starts = self.starts.get(..self.count).unwrap_or_default();
         if N <= SCAN || starts.len() <= SCAN {
             return starts.iter().map(|&start| usize::from(start <= address)).sum();
