@@ -73,7 +73,7 @@ impl Pmp {
 impl RegionFormat for Pmp {
     /// By one power of two.
     fn fit(&self, available: Extent, length: NonZero<u64>) -> Option<Extent> {
-        (self.grain..self.address_bits).fold(None, |best, log2| {
+        (self.grain..=self.address_bits).fold(None, |best, log2| {
             let place = || {
                 let extent = Extent::new(align_up(available.start(), log2)?, 1 << log2)?;
                 let inside = extent.end() <= available.end().min(self.end());
@@ -85,7 +85,7 @@ impl RegionFormat for Pmp {
 
     /// By one power of two.
     fn reach(&self, within: Extent, from: u64) -> Option<Extent> {
-        (self.grain..self.address_bits).fold(None, |best, log2| {
+        (self.grain..=self.address_bits).fold(None, |best, log2| {
             let block = Extent::new(align_down(from, log2), 1 << log2);
             farther(best, block.filter(|&block| within.contains(block) && block.end() <= self.end()))
         })
@@ -159,7 +159,8 @@ impl PmpEntry {
     }
 
     /// The bytes that it matches after an entry with the address register `before` (0 for entry 0); `None` if it
-    /// matches none, and for powers of two that exceed 2^63.
+    /// matches none. What exceeds 2^63 bytes is everything, but for the
+    /// very last byte, which an extent cannot have.
     #[must_use]
     pub fn extent(self, before: u64) -> Option<Extent> {
         match self.mode {
@@ -168,10 +169,10 @@ impl PmpEntry {
             PmpMode::FourBytes => Extent::new(self.address << 2, 4),
             PmpMode::PowerOfTwo => {
                 let log2 = self.address.trailing_ones() + 3;
-                Extent::new(
-                    self.address.checked_shl(2)? & (u64::MAX.checked_shl(log2)?),
-                    1_u64.checked_shl(log2)?,
-                )
+                match 1_u64.checked_shl(log2) {
+                    Some(length) => Extent::new(self.address << 2 & !(length - 1), length),
+                    None => Extent::new(0, u64::MAX),
+                }
             }
         }
     }

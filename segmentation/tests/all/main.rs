@@ -3,8 +3,10 @@
 #![allow(clippy::cast_possible_truncation, reason = "addresses of a memory of some hundred bytes")]
 mod base_limit;
 mod composed;
+mod exhaustive;
 mod protect_machine;
 mod protect_reference;
+mod protect_regressions;
 mod region_map;
 mod registers;
 mod space;

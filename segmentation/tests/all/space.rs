@@ -3,8 +3,10 @@ use core::convert::Infallible;
 use core::num::NonZero;
 use std::collections::BTreeMap;
 
+use hectare_buddy::{Banks, Engine, Rows64, words_for};
 use hectare_core::{
-    Access, CheckInvariants, Extent, Permissions, PlacedRangeSource, RangeRequest, RangeSource,
+    Access, AllocError, CheckInvariants, Extent, Frame, FrameRun, FreeError, Order, Permissions,
+    PlacedRangeSource, RangeRequest, RangeSource,
 };
 use hectare_fit::policy::{BestFit, FirstFit, NextFit, Policy, WorstFit};
 use hectare_fit::range::{RangeAllocator, Vecs};
@@ -394,6 +396,40 @@ fn contents_stay<R: PlacedRangeSource>(source: R, ops: &[Op]) -> Result<(), Test
     Ok(())
 }
 
+/// A buddy system over units of a byte. It rounds up to powers of two, but takes exactly what it is told to take.
+struct Buddy(Engine<'static, Rows64>);
+
+impl Buddy {
+    fn new() -> Self {
+        let mut banks = Banks::new(Box::leak(Box::new([None; 2])));
+        banks.add(FrameRun::new(Frame::new(0), 0x200).expect("not empty")).expect("room");
+        let words = words_for::<Rows64>(banks.span().expect("a bank")).expect("small");
+        Self(Engine::new(banks, vec![0; words].leak()).expect("enough words"))
+    }
+}
+
+fn run(extent: Extent) -> FrameRun {
+    FrameRun::new(Frame::new(extent.start()), extent.length()).expect("not empty")
+}
+
+impl RangeSource for Buddy {
+    fn allocate_range(&mut self, request: RangeRequest) -> Result<Extent, AllocError> {
+        let size = request.length.max(request.align).get().next_power_of_two();
+        let order = Order::new(size.trailing_zeros() as u8).ok_or(AllocError::TooLarge)?;
+        Ok(Extent::new(self.0.allocate_order(order)?.number(), size).expect("not empty"))
+    }
+
+    fn free_range(&mut self, extent: Extent) -> Result<(), FreeError> {
+        self.0.free(run(extent))
+    }
+}
+
+impl PlacedRangeSource for Buddy {
+    fn allocate_range_at(&mut self, extent: Extent) -> Result<(), AllocError> {
+        self.0.allocate_at(run(extent))
+    }
+}
+
 fn fit<P: Policy>(ops: &[Op]) -> Result<(), TestCaseError> {
     let source = RangeAllocator::<P, u64, _>::new(0x200, Vecs::by_start()).expect("not empty");
     contents_stay(source, ops)
@@ -404,6 +440,10 @@ proptest! {
     #[test]
     fn contents_stay_with_naive(ops in prop::collection::vec(op(), 0..60)) {
         contents_stay(naive(0x200), &ops)?;
+    }
+    #[test]
+    fn contents_stay_with_a_buddy_system(ops in prop::collection::vec(op(), 0..60)) {
+        contents_stay(Buddy::new(), &ops)?;
     }
     #[test]
     fn contents_stay_with_first_fit(ops in prop::collection::vec(op(), 0..60)) {
