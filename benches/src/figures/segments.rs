@@ -1,6 +1,20 @@
 //! Segments: what a translation costs beside a bare comparison and addition, which region holds an address, and how
 //! well protection regions fit.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[path = "../../../segmentation/tests/silicon/cases.rs"]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    clippy::manual_is_multiple_of,
+    reason = "a test of an older Rust"
+)]
+mod cases;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[path = "../../../segmentation/tests/silicon/machine.rs"]
+#[allow(dead_code, clippy::cast_possible_truncation, clippy::unwrap_used, reason = "the test's own code")]
+mod machine;
+
 use core::hint::black_box;
 use core::num::NonZero;
 
@@ -24,7 +38,23 @@ pub fn figures(rounds: usize) -> Vec<Figure> {
         figures.push(lookup(count, rounds));
     }
     figures.extend(fitting());
+    figures.extend(silicon());
     figures
+}
+
+/// The x86 model against this CPU: a mismatch ends the run, so the figure is how many cases agree.
+fn silicon() -> Option<Figure> {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if let Some((permitted, refused)) = cases::run(120_000) {
+        let cases = f64::from(permitted + refused);
+        return Some(Figure::value(
+            "segments: x86 cases that agree with the CPU, none disagrees",
+            cases,
+            Bound::AtLeast(100_000.0),
+        ));
+    }
+    println!("SKIPPED: this system's CPU cannot be asked about descriptors");
+    None
 }
 
 fn median_ns(passes: &mut [&mut dyn FnMut() -> u64], rounds: usize) -> Vec<f64> {
