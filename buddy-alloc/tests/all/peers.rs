@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | buddy_system_allocator 0.13.0 | a frame freed twice is handed out twice | `freed_twice` |
 //! | buddy_system_allocator 0.13.0 | ranges added twice hand out frames twice | `added_twice` |
-//! | buddy_system_allocator (issue 20) | a request fails in a nearly full region | `the_last_frames` |
+//! | buddy_system_allocator (its report 20) | a request fails in a nearly full region | `the_last_frames` |
 //! | buddy-alloc 0.6.0 | blocks are aligned to the region's start only | `alignment_is_physical` |
 //! | buddy-slab-allocator 0.6.1 | 2 MiB of a 64 MiB region cannot be had at 2 MiB | `alignment_is_physical` |
 //! | bitmap-allocator 0.4.6 | a bad free of a run gives back its first part | `a_bad_free_changes_nothing` |

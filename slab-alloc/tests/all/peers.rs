@@ -4,14 +4,14 @@
 //! |---|---|---|
 //! | slabmalloc 0.11 | size 8 at alignment 64 serves 8 of 62 objects | `every_place_is_served` |
 //! | slabmalloc 0.11 | all objects of a page are freed, and the next allocations fail | `what_was_freed_serves_again` |
-//! | slabmalloc 0.11 (issue 9) | pages are given back at wrong addresses | `pages_go_back_where_they_came_from` |
+//! | slabmalloc 0.11 (its report 9) | pages are given back at wrong addresses | `pages_go_back_where_they_came_from` |
 //! | slabmalloc 0.11 | 2 MiB pages hold 512 objects, whatever their size: 50 to 87 % waste | `slabs_are_used` |
 //! | slabmalloc 0.11 | undefined behaviour under both borrow models with two pages | every test here, under Miri |
-//! | asterinas heap-allocator (issue 3911) | a size that does not divide the slab writes misaligned | `sizes_that_divide_nothing` |
+//! | asterinas heap-allocator (its report 3911) | a size that does not divide the slab writes misaligned | `sizes_that_divide_nothing` |
 //! | slab_allocator 0.3.5, slab_allocator_rs 1.0.2 | memory never goes back | `pages_go_back_where_they_came_from` |
 //! | slab_allocator_rs 1.0.2 | 8 bytes take 64 | `slabs_are_used` |
-//! | DragonOS (issue 781) with slabmalloc | empty slabs never go back to the buddy system | `pages_go_back_where_they_came_from` |
-//! | mimalloc 3 (issue 1364), sharded-slab 0.1 (issue 56) | who only frees keeps it all: 1.77 GiB for 370 MiB live | `a_cpu_that_only_frees` |
+//! | DragonOS (its report 781) with slabmalloc | empty slabs never go back to the buddy system | `pages_go_back_where_they_came_from` |
+//! | mimalloc 3 (its report 1364), sharded-slab 0.1 (its report 56) | who only frees keeps it all: 1.77 GiB for 370 MiB live | `a_cpu_that_only_frees` |
 //! | heapless (issues 153, 315, 458), argobots (178), yuzu (9083) | lock-free lists of free objects lose some to ABA | no lists; `tests/loom.rs` |
 
 use alloc::collections::BTreeSet;
