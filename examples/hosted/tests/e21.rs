@@ -1,0 +1,24 @@
+//! The tour runs to its end, and every frame is back.
+
+#[test]
+fn e21_a_machine_is_brought_up_and_put_away() {
+    let mut text = String::new();
+    let outcome = hectare_example_hosted::tour(&mut text);
+    assert!(outcome.is_ok(), "{text}\n{outcome:?}");
+    assert!(text.ends_with("15869 of 15869 frames are free again\n"), "{text}");
+}
+
+/// The README shows what the program prints today.
+#[test]
+fn the_readme_shows_the_output() {
+    let mut text = String::new();
+    hectare_example_hosted::tour(&mut text).expect("the tour runs to its end");
+    let readme = include_str!("../README.md");
+    let shown = readme.split("```text\n").nth(1).and_then(|rest| rest.split("```").next());
+    let trimmed = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+    assert_eq!(
+        shown.map(trimmed),
+        Some(trimmed(&text)),
+        "copy what `cargo run -p hectare-example-hosted` prints"
+    );
+}
