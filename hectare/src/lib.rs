@@ -7,6 +7,8 @@ pub use hectare_buddy as buddy;
 pub use hectare_core::*;
 #[cfg(feature = "fit")]
 pub use hectare_fit as fit;
+#[cfg(feature = "paging")]
+pub use hectare_paging as paging;
 #[cfg(feature = "segmentation")]
 pub use hectare_segmentation as segmentation;
 #[cfg(feature = "slab")]

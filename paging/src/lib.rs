@@ -1,0 +1,11 @@
+#![no_std]
+#![deny(unsafe_code)]
+#![doc = include_str!("../README.md")]
+
+pub mod attributes;
+pub mod entry;
+pub mod format;
+
+pub use attributes::{Attributes, MemoryType, Touched};
+pub use entry::{AtomicEntry, Entry, LiveEntry};
+pub use format::{Decoded, Edit, EntryError, Format, Kind};

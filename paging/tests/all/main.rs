@@ -1,0 +1,4 @@
+//! Tests of page-table formats, tables and address spaces.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod formats;
