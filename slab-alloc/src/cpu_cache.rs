@@ -14,27 +14,24 @@ use core::ptr::NonNull;
 
 use hectare_core::sync::UnsafeCell;
 use hectare_core::sync::atomic::{AtomicUsize, Ordering};
-use hectare_core::{
-    AllocError, CheckInvariants, CpuPin, FrameSource, FreeError, PhysWindow, RawLock, Reentered, Slot,
-    Violation,
-};
+use hectare_core::{AllocError, CpuPin, FreeError, RawLock, Reentered, Slot, Violation};
 
-use crate::construct::Construct;
+use crate::cache::Cache;
 use crate::info::CacheInfo;
 use crate::magazine::{Depot, Magazine, Pair, ROUNDS};
 use crate::mailbox::Mailbox;
-use crate::object_cache::ObjectCache;
 use crate::shared_cache::{Home, SlabBox};
 
 /// What the lock guards.
-struct Store<T, S: FrameSource, W: PhysWindow, K: Construct<T>, const FRAMES: u32> {
-    objects: ObjectCache<T, S, W, K, FRAMES>,
+struct Store<C> {
+    objects: C,
     depot: Depot,
     /// Objects that their slabs did not take back.
     rejected: u64,
 }
 
-/// An [`ObjectCache`] with magazines for up to `CPUS` CPUs, through `&self`.
+/// An [`ObjectCache`](crate::ObjectCache) or a [`RawCache`](crate::RawCache) with magazines for up to `CPUS` CPUs, through
+/// `&self`.
 ///
 /// * On a slot of its [`CpuPin`], taking and giving back are a few loads and stores: no lock, no atomic operation, no look
 ///   at the object or its slab. The lock is taken at most once in as many operations as a magazine has rounds.
@@ -49,21 +46,12 @@ struct Store<T, S: FrameSource, W: PhysWindow, K: Construct<T>, const FRAMES: u3
 ///
 /// # Invariants
 /// * an object is in one place: handed out, in one magazine, in the mailbox, or free in its slab
-/// * those of [`ObjectCache`]
-pub struct CpuCache<
-    P,
-    L,
-    T,
-    S: FrameSource,
-    W: PhysWindow,
-    K: Construct<T>,
-    const CPUS: usize,
-    const FRAMES: u32 = 0,
-> {
+/// * those of the cache
+pub struct CpuCache<P, L, C: Cache, const CPUS: usize> {
     pin: P,
     slots: [UnsafeCell<Pair>; CPUS],
     lock: L,
-    store: UnsafeCell<Store<T, S, W, K, FRAMES>>,
+    store: UnsafeCell<Store<C>>,
     mailbox: Mailbox,
     /// Rounds of a full magazine.
     target: AtomicUsize,
@@ -74,29 +62,23 @@ pub struct CpuCache<
 }
 
 // SAFETY: (1) a slot's magazines are reached only under the pin, by one closure at a time (CpuPin); (2) the store only
-// under the lock (RawLock); (3) objects move between threads: `T: Send`; (4) the rest is atomic.
-unsafe impl<P, L, T, S, W, K, const CPUS: usize, const FRAMES: u32> Sync
-    for CpuCache<P, L, T, S, W, K, CPUS, FRAMES>
+// under the lock (RawLock); (3) objects move between threads: `Object: Send`; (4) the rest is atomic.
+unsafe impl<P, L, C, const CPUS: usize> Sync for CpuCache<P, L, C, CPUS>
 where
     P: CpuPin + Sync,
     L: RawLock + Sync,
-    T: Send,
-    S: FrameSource + Send,
-    W: PhysWindow + Send,
-    K: Construct<T> + Send,
+    C: Cache + Send,
+    C::Object: Send,
 {
 }
 
 // SAFETY: as above, moved as a whole.
-unsafe impl<P, L, T, S, W, K, const CPUS: usize, const FRAMES: u32> Send
-    for CpuCache<P, L, T, S, W, K, CPUS, FRAMES>
+unsafe impl<P, L, C, const CPUS: usize> Send for CpuCache<P, L, C, CPUS>
 where
     P: Send,
     L: Send,
-    T: Send,
-    S: FrameSource + Send,
-    W: PhysWindow + Send,
-    K: Construct<T> + Send,
+    C: Cache + Send,
+    C::Object: Send,
 {
 }
 
@@ -106,18 +88,11 @@ const FIRST_TARGET: usize = if cfg!(hectare_loom) { 1 } else { 4 };
 /// Meetings at the lock before magazines grow (umem's `umem_depot_contention` is 3 in 15 seconds).
 const MEETINGS: usize = 3;
 
-impl<P, L, T, S, W, K, const CPUS: usize, const FRAMES: u32> CpuCache<P, L, T, S, W, K, CPUS, FRAMES>
-where
-    P: CpuPin,
-    L: RawLock,
-    S: FrameSource,
-    W: PhysWindow,
-    K: Construct<T>,
-{
+impl<P: CpuPin, L: RawLock, C: Cache, const CPUS: usize> CpuCache<P, L, C, CPUS> {
     /// A cache with empty magazines before this one. Slots of the pin from `CPUS` on take the shared path.
     #[cfg(not(hectare_loom))]
     #[must_use]
-    pub const fn new(pin: P, lock: L, objects: ObjectCache<T, S, W, K, FRAMES>) -> Self {
+    pub const fn new(pin: P, lock: L, objects: C) -> Self {
         Self {
             pin,
             slots: [const { UnsafeCell::new(Pair::EMPTY) }; CPUS],
@@ -133,7 +108,7 @@ where
     /// As above, for loom.
     #[cfg(hectare_loom)]
     #[must_use]
-    pub fn new(pin: P, lock: L, objects: ObjectCache<T, S, W, K, FRAMES>) -> Self {
+    pub fn new(pin: P, lock: L, objects: C) -> Self {
         Self {
             pin,
             slots: core::array::from_fn(|_| UnsafeCell::new(Pair::EMPTY)),
@@ -146,13 +121,13 @@ where
         }
     }
 
-    /// Takes an object, which is a valid `T`.
+    /// Takes an object, which is valid.
     ///
     /// # Errors
-    /// As [`ObjectCache::allocate`], after this CPU's magazines and the depot went back to the slabs; or
+    /// As [`Cache::allocate`], after this CPU's magazines and the depot went back to the slabs; or
     /// [`AllocError::Reentered`]. Objects that other CPUs have at hand come back by [`shrink_all`](Self::shrink_all).
     #[inline]
-    pub fn allocate(&self) -> Result<NonNull<T>, AllocError> {
+    pub fn allocate(&self) -> Result<NonNull<C::Object>, AllocError> {
         let result = self.pin.with(|slot| match self.pair(slot) {
             Some(cell) => cell.with_mut(|pair| {
                 // SAFETY: the slot is exclusively ours until the closure returns (CpuPin).
@@ -183,13 +158,13 @@ where
     /// Gives an object back, as it is.
     ///
     /// # Safety
-    /// The object was taken from this cache and not given back, it is a valid `T`, and nothing uses it any more.
+    /// The object was taken from this cache and not given back, it is valid, and nothing uses it any more.
     ///
     /// # Errors
-    /// Without a slot, as [`ObjectCache::free`]. [`FreeError::Reentered`] if the lock is held further up this call stack
+    /// Without a slot, as [`Cache::free`]. [`FreeError::Reentered`] if the lock is held further up this call stack
     /// and the mailbox is full; the object then stays handed out.
     #[inline]
-    pub unsafe fn free(&self, object: NonNull<T>) -> Result<(), FreeError> {
+    pub unsafe fn free(&self, object: NonNull<C::Object>) -> Result<(), FreeError> {
         let target = self.target.load(Ordering::Relaxed);
         self.pin.with(|slot| match self.pair(slot) {
             Some(cell) => cell.with_mut(|pair| {
@@ -245,7 +220,7 @@ where
         self.shrink()
     }
 
-    /// As [`ObjectCache::info`]; objects in magazines are active.
+    /// As [`Cache::info`]; objects in magazines are active.
     ///
     /// # Errors
     /// [`Reentered`] if the lock is held further up this call stack.
@@ -289,7 +264,7 @@ where
     }
 
     /// Runs `f` with the store, under the lock, after what waits in the mailbox was taken in.
-    fn with<R>(&self, f: impl FnOnce(&mut Store<T, S, W, K, FRAMES>) -> R) -> Result<R, Reentered> {
+    fn with<R>(&self, f: impl FnOnce(&mut Store<C>) -> R) -> Result<R, Reentered> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) > 0 {
             self.met();
         }
@@ -316,7 +291,7 @@ where
 
     /// A full magazine from the depot, or objects from the slabs, into an empty magazine; and one of them.
     #[cold]
-    fn refill(&self, pair: &mut Pair) -> Result<NonNull<T>, AllocError> {
+    fn refill(&self, pair: &mut Pair) -> Result<NonNull<C::Object>, AllocError> {
         let target = self.target.load(Ordering::Relaxed);
         self.with(|store| {
             let loaded = pair.loaded();
@@ -330,7 +305,7 @@ where
 
     /// Makes room in a pair of full magazines, and puts the object in.
     #[cold]
-    fn overflow(&self, pair: &mut Pair, object: NonNull<T>) -> Result<(), FreeError> {
+    fn overflow(&self, pair: &mut Pair, object: NonNull<C::Object>) -> Result<(), FreeError> {
         let target = self.target.load(Ordering::Relaxed);
         let done = self.with(|store| {
             let loaded = pair.loaded();
@@ -346,13 +321,13 @@ where
 
     /// Leaves an object in the mailbox.
     #[cold]
-    fn leave(&self, object: NonNull<T>, reentered: Reentered) -> Result<(), FreeError> {
+    fn leave(&self, object: NonNull<C::Object>, reentered: Reentered) -> Result<(), FreeError> {
         if self.mailbox.push(object.cast(), 0) { Ok(()) } else { Err(reentered.into()) }
     }
 
     /// The last attempt: everything back to the slabs, then from there.
     #[cold]
-    fn allocate_under_pressure(&self) -> Result<NonNull<T>, AllocError> {
+    fn allocate_under_pressure(&self) -> Result<NonNull<C::Object>, AllocError> {
         let _ = self.flush();
         self.with(|store| {
             store.empty_depot();
@@ -370,7 +345,7 @@ where
     }
 }
 
-impl<T, S: FrameSource, W: PhysWindow, K: Construct<T>, const FRAMES: u32> Store<T, S, W, K, FRAMES> {
+impl<C: Cache> Store<C> {
     /// Fills a magazine from the slabs, at least one object.
     fn fill(&mut self, magazine: &mut Magazine, target: usize) -> Result<(), AllocError> {
         let target = target.clamp(1, ROUNDS);
@@ -406,26 +381,16 @@ impl<T, S: FrameSource, W: PhysWindow, K: Construct<T>, const FRAMES: u32> Store
 }
 
 // SAFETY: an object is handed out once: it leaves its slab, magazine or the depot first; the box borrows the cache.
-unsafe impl<P, L, T, S, W, K, const CPUS: usize, const FRAMES: u32> Home
-    for CpuCache<P, L, T, S, W, K, CPUS, FRAMES>
-where
-    P: CpuPin,
-    L: RawLock,
-    S: FrameSource,
-    W: PhysWindow,
-    K: Construct<T>,
-{
-    type Object = T;
+unsafe impl<P: CpuPin, L: RawLock, C: Cache, const CPUS: usize> Home for CpuCache<P, L, C, CPUS> {
+    type Object = C::Object;
 
-    unsafe fn give_back(&self, object: NonNull<T>) -> Result<(), FreeError> {
+    unsafe fn give_back(&self, object: NonNull<C::Object>) -> Result<(), FreeError> {
         // SAFETY: the caller's promise.
         unsafe { self.free(object) }
     }
 }
 
-impl<P, L, T, S: FrameSource, W: PhysWindow, K: Construct<T>, const CPUS: usize, const FRAMES: u32> Drop
-    for CpuCache<P, L, T, S, W, K, CPUS, FRAMES>
-{
+impl<P, L, C: Cache, const CPUS: usize> Drop for CpuCache<P, L, C, CPUS> {
     fn drop(&mut self) {
         self.store.with_mut(|store| {
             // SAFETY: `&mut self`: nobody else is here.
@@ -443,9 +408,7 @@ impl<P, L, T, S: FrameSource, W: PhysWindow, K: Construct<T>, const CPUS: usize,
     }
 }
 
-impl<P, L, T, S: FrameSource, W: PhysWindow, K: Construct<T>, const CPUS: usize, const FRAMES: u32> fmt::Debug
-    for CpuCache<P, L, T, S, W, K, CPUS, FRAMES>
-{
+impl<P, L, C: Cache, const CPUS: usize> fmt::Debug for CpuCache<P, L, C, CPUS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CpuCache").finish_non_exhaustive()
     }

@@ -6,6 +6,7 @@
 extern crate std;
 
 mod back;
+pub mod cache;
 pub mod construct;
 #[cfg(target_has_atomic = "ptr")]
 pub mod cpu_cache;
@@ -13,6 +14,7 @@ pub mod cpu_cache;
 pub mod cpu_heap;
 mod exchange;
 mod front;
+pub mod fronted;
 pub mod geometry;
 pub mod hardened;
 pub mod heap;
@@ -30,11 +32,13 @@ pub mod size_class;
 mod slab;
 mod slabs;
 
+pub use cache::Cache;
 pub use construct::{ByDefault, Construct, Raw};
 #[cfg(target_has_atomic = "ptr")]
 pub use cpu_cache::CpuCache;
 #[cfg(target_has_atomic = "ptr")]
 pub use cpu_heap::CpuHeap;
+pub use fronted::Fronted;
 pub use geometry::{Geometry, GeometryError};
 pub use hardened::HardenedHeap;
 pub use heap::SlabHeap;

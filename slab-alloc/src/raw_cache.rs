@@ -105,19 +105,13 @@ impl<S: FrameSource, W: PhysWindow> RawCache<S, W> {
     ///
     /// Fewer than `out` has iff [`allocate`](Self::allocate) then fails.
     pub fn allocate_bulk(&mut self, out: &mut [Option<NonNull<u8>>]) -> usize {
-        let wanted = out.len();
         let mut places = out.iter_mut();
-        let mut count = 0;
-        while count < wanted && self.candidate().is_ok() {
-            let spare = self.slabs.free(&self.geometry) - self.reserved;
-            count += self.slabs.take_many(&self.geometry, spare.min(wanted - count), |object| {
-                if let Some(place) = places.next() {
-                    *place = Some(object);
-                }
-            });
-        }
-        self.peak = self.peak.max(self.slabs.taken());
-        count
+        let wanted = places.len();
+        self.allocate_each(wanted, |object| {
+            if let Some(place) = places.next() {
+                *place = Some(object);
+            }
+        })
     }
 
     /// Gives objects back, in order, and trims the empty slabs once at the end.
@@ -197,6 +191,22 @@ impl<S: FrameSource, W: PhysWindow> RawCache<S, W> {
 }
 
 impl<S: FrameSource, W: PhysWindow> RawCache<S, W> {
+    /// Takes up to `wanted` objects and hands each to `each`; how many.
+    pub(crate) fn allocate_each(&mut self, wanted: usize, mut each: impl FnMut(NonNull<u8>)) -> usize {
+        let mut count = 0;
+        while count < wanted && self.candidate().is_ok() {
+            let spare = self.to_spare();
+            count += self.slabs.take_many(&self.geometry, spare.min(wanted - count), &mut each);
+        }
+        self.peak = self.peak.max(self.slabs.taken());
+        count
+    }
+
+    /// Free objects that the reserve does not need.
+    fn to_spare(&self) -> usize {
+        self.slabs.free(&self.geometry).saturating_sub(self.reserved)
+    }
+
     /// The object that the next allocation takes, in a new slab if need be.
     #[inline]
     pub(crate) fn candidate(&mut self) -> Result<Candidate, AllocError> {

@@ -153,7 +153,7 @@ impl Object {
     }
 }
 
-type Cache<P, L> = CpuCache<P, L, Object, Frames, DirectMap, fn() -> Object, 2, 1>;
+type Cache<P, L> = CpuCache<P, L, ObjectCache<Object, Frames, DirectMap, fn() -> Object, 1>, 2>;
 
 fn cache<P: CpuPin, L: RawLock>(pin: P, lock: L) -> Arc<Cache<P, L>> {
     let (frames, window) = Frames::new();

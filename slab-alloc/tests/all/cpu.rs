@@ -40,7 +40,7 @@ fn magazines_keep_objects_and_their_state() {
     };
     {
         let objects: ObjectCache<[u32; 16], _, _, _> = ObjectCache::new("objects", new, &source, window);
-        let cache: CpuCache<_, _, _, _, _, _, 1> = CpuCache::new(SingleCpu::new(), NoLock::new(), objects);
+        let cache: CpuCache<_, _, _, 1> = CpuCache::new(SingleCpu::new(), NoLock::new(), objects);
         let mut first = cache.take().unwrap();
         first[0] = 77;
         let place = core::ptr::from_ref(&*first);
@@ -80,7 +80,7 @@ fn an_interrupt_in_a_slot_is_served() {
     let (source, window) = machine.start();
     let objects: ObjectCache<u64, _, _, _> = ObjectCache::new("objects", ByDefault, &source, window);
     let pin = SingleCpu::new();
-    let cache: CpuCache<_, _, _, _, _, _, 1> = CpuCache::new(&pin, NoLock::new(), objects);
+    let cache: CpuCache<_, _, _, 1> = CpuCache::new(&pin, NoLock::new(), objects);
     let outer = cache.allocate().unwrap();
     pin.with(|slot| {
         assert!(slot.is_some());
@@ -113,7 +113,7 @@ fn frees_wait_while_the_lock_is_held() {
             self.0.with(f)
         }
     }
-    let cache: CpuCache<_, _, _, _, _, _, 0> = CpuCache::new(NoCpu, Ref(&gate), objects);
+    let cache: CpuCache<_, _, _, 0> = CpuCache::new(NoCpu, Ref(&gate), objects);
     let taken: Vec<_> = (0..20).map(|_| cache.allocate().unwrap()).collect();
     gate.held.set(true);
     assert_eq!(cache.allocate(), Err(AllocError::Reentered(Reentered)));
@@ -196,14 +196,12 @@ fn threads_share_a_cache() {
         {
             let objects: ObjectCache<[u8; 100], _, _, _> =
                 ObjectCache::new("objects", || [0; 100], &source, window);
-            let cache: CpuCache<_, _, _, _, _, _, 4> =
-                CpuCache::new(ThreadSlots::new(cpus), SpinLock::new(), objects);
-            let release = |cache: &CpuCache<_, _, _, _, _, _, 4>, block: NonNull<u8>, _| {
+            let cache: CpuCache<_, _, _, 4> = CpuCache::new(ThreadSlots::new(cpus), SpinLock::new(), objects);
+            let release = |cache: &CpuCache<_, _, _, 4>, block: NonNull<u8>, _| {
                 // SAFETY: a live object.
                 unsafe { cache.free(block.cast()) }.unwrap();
             };
-            let allocate =
-                |cache: &CpuCache<_, _, _, _, _, _, 4>, _| Some((cache.allocate().ok()?.cast(), 100));
+            let allocate = |cache: &CpuCache<_, _, _, 4>, _| Some((cache.allocate().ok()?.cast(), 100));
             churn(&cache, THREADS, TURNS, allocate, release);
             cache.check_slabs().unwrap();
             cache.shrink_all().unwrap();

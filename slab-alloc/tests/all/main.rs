@@ -7,6 +7,7 @@ extern crate alloc;
 
 mod cpu;
 mod examples;
+mod fronted;
 mod hardened;
 mod heap;
 mod peers;

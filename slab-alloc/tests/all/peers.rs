@@ -97,7 +97,7 @@ fn a_cpu_that_only_frees() {
     let (source, window) = machine.start();
     let cpu = Cell::new(0);
     let objects: ObjectCache<[u64; 8], _, _, _> = ObjectCache::new("objects", ByDefault, &source, window);
-    let cache: CpuCache<_, _, _, _, _, _, 2> = CpuCache::new(At(&cpu), NoLock::new(), objects);
+    let cache: CpuCache<_, _, _, 2> = CpuCache::new(At(&cpu), NoLock::new(), objects);
     let heap: CpuHeap<_, _, _, _, 2> = CpuHeap::new(At(&cpu), NoLock::new(), &source, window);
     let layout = Layout::new::<[u64; 8]>();
     for _ in 0..if cfg!(miri) { 100 } else { 10_000 } {
