@@ -5,6 +5,7 @@
 pub mod attributes;
 pub mod entry;
 pub mod format;
+pub mod space;
 
 pub use attributes::{Attributes, MemoryType, Touched};
 pub use entry::{AtomicEntry, Entry, LiveEntry};

@@ -2,3 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod formats;
+mod maps;
+mod replacement;
+mod space_index;
