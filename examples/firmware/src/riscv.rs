@@ -1,14 +1,10 @@
-//! RISC-V in machine mode on QEMU's `virt` board: probes are made with the rights of the user mode (MPRV).
+//! RISC-V in machine mode on QEMU's `virt` board.
 use core::arch::{asm, global_asm};
 use core::fmt::Write;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use hectare_core::{AccessKind, Extent, Permissions};
-use hectare_segmentation::protect::leaf::pmp;
-use hectare_segmentation::protect::{Pmp, PmpEntry, RegionFormat, RegionSet};
+pub mod protection;
+pub mod task;
 
-// The trap of a probe: its cause is noted, its instruction of four bytes skipped. Only t0 and t1 are used, which the
-// probe says are lost.
 global_asm!(
     ".section .boot, \"ax\"",
     ".global start",
@@ -24,114 +20,30 @@ global_asm!(
     "csrw mtvec, t0",
     "call enter",
     ".text",
-    ".balign 4",
-    "trap:",
-    "csrr t0, mcause",
-    "la t1, CAUSE",
-    ".if {bits} == 64",
-    "sd t0, 0(t1)",
-    ".else",
-    "sw t0, 0(t1)",
-    ".endif",
-    "csrr t0, mepc",
-    "addi t0, t0, 4",
-    "csrw mepc, t0",
-    "mret",
-    bits = const usize::BITS,
 );
-
-#[unsafe(no_mangle)]
-static CAUSE: AtomicUsize = AtomicUsize::new(0);
 
 #[unsafe(no_mangle)]
 extern "C" fn enter() -> ! {
     crate::run()
 }
 
-/// One load or store of a byte with the rights of the user mode. Returns whether it faulted.
-pub fn probe(address: usize, write: bool) -> bool {
-    CAUSE.store(0, Relaxed);
-    // MPRV (bit 17) makes loads and stores those of the mode in MPP (bits 11 and 12), which is the user mode. A trap sets
-    // MPP to the machine mode, and its return sets it to the user mode and clears MPRV only if it leaves the machine mode.
-    macro_rules! with_user_rights {
-        ($instruction:literal) => {
-            // SAFETY: the instruction has four bytes and touches the pool, which holds nothing, or traps; the trap
-            // changes t0 and t1.
-            unsafe {
-                asm!(
-                    ".option push",
-                    ".option norvc",
-                    "li t0, 0x1800",
-                    "csrc mstatus, t0",
-                    "li t0, 0x20000",
-                    "csrs mstatus, t0",
-                    $instruction,
-                    "li t0, 0x20000",
-                    "csrc mstatus, t0",
-                    ".option pop",
-                    address = in(reg) address,
-                    out("t0") _,
-                    out("t1") _,
-                    out("t2") _,
-                    options(nostack),
-                )
-            }
-        };
-    }
-    if write {
-        with_user_rights!("sb zero, 0({address})");
-    } else {
-        with_user_rights!("lbu t2, 0({address})");
-    }
-    CAUSE.load(Relaxed) != 0
-}
+struct Interrupts;
+critical_section::set_impl!(Interrupts);
 
-/// The unit and what is in it.
-pub struct Protection {
-    format: Pmp,
-    set: RegionSet<PmpEntry, { pmp::ENTRIES }>,
-    turn: bool,
-}
-
-impl Protection {
-    pub fn new() -> Self {
-        // SAFETY: machine mode, and no entry is in use.
-        let grain = unsafe { pmp::probe_grain() };
-        let format = if usize::BITS == 32 { Pmp::RV32 } else { Pmp::RV64 };
-        let format = format.with_grain(grain).expect("a grain of at least four bytes");
-        Self { format, set: RegionSet::EMPTY, turn: false }
+// SAFETY: one hart: nothing else runs while its interrupts are masked; the outermost section unmasks them again.
+unsafe impl critical_section::Impl for Interrupts {
+    unsafe fn acquire() -> bool {
+        let status: usize;
+        // SAFETY: clears MIE and tells how it was.
+        unsafe { asm!("csrrci {}, mstatus, 8", out(reg) status) };
+        status & 8 != 0
     }
 
-    /// Exactly these bytes by a top-of-range pair, or the power of two that lies in them, in turns.
-    pub fn set(&mut self, start: u64, length: u64, read_only: bool) {
-        let wanted = Extent::new(start, length).expect("not empty");
-        let rights = if read_only { Permissions::READ } else { Permissions::READ | Permissions::WRITE };
-        self.set = RegionSet::EMPTY;
-        self.turn = !self.turn;
-        if self.turn {
-            for entry in self.format.from_to(wanted, rights, false).expect("blocks of 32") {
-                self.set.push(entry);
-            }
-        } else {
-            let half = core::num::NonZero::new(length.div_ceil(4)).expect("not zero");
-            if let Some(block) = self.format.fit(wanted, half) {
-                self.set.push(self.format.power_of_two(block, rights, false).expect("a power of two"));
-            }
+    unsafe fn release(were_on: bool) {
+        if were_on {
+            // SAFETY: they were on before the outermost section.
+            unsafe { asm!("csrsi mstatus, 8") };
         }
-        // SAFETY: machine mode; nothing is locked, and programs get the pool only, which holds nothing.
-        unsafe { pmp::apply(&self.set) };
-    }
-
-    /// Nothing: the registers are in force.
-    pub fn refresh(&mut self) {}
-
-    pub fn permits(&self, address: u64, write: bool) -> bool {
-        let kind = if write && cfg!(not(hectare_plant = "read_for_write")) {
-            AccessKind::Write
-        } else {
-            AccessKind::Read
-        };
-        self.set.permits(Extent::new(address, 1).expect("a byte"), kind)
     }
 }
 
