@@ -21,15 +21,21 @@ use hectare_core::{PageSize, PhysAddr, VirtAddr};
 
 use crate::{Attributes, Entry, Touched};
 
+pub mod aarch64;
+pub mod ept;
 mod error;
 mod geometry;
+pub mod riscv;
 mod toy;
-mod x86_64;
+pub mod x86;
 
+pub use aarch64::{AArch64, Stage2};
+pub use ept::Ept;
 pub use error::EntryError;
 pub use geometry::{Field, Fresh, Half, MAX_LEVELS, Run, SetBy};
+pub use riscv::{RiscV, Sv32, Sv39, Sv48, Sv57};
 pub use toy::Toy;
-pub use x86_64::{PAT, X86_64};
+pub use x86::{Pae, X86, X86_64};
 
 mod sealed {
     pub trait Sealed {}
@@ -67,6 +73,7 @@ pub trait Format: sealed::Sealed + Copy + Eq + Default + fmt::Debug + Send + Syn
     /// What the bits above the table's reach must be.
     const HALF: Half;
     /// The widest physical address that an entry holds. The machine's own width may be less.
+    /// [`physical_bits`](Self::physical_bits) has it level by level.
     const PHYSICAL_BITS: u8;
     /// Strides hold within aligned blocks of 2^this bytes; 64 in most formats.
     const LINEAR_BITS: u8 = 64;
@@ -224,6 +231,14 @@ pub trait Format: sealed::Sealed + Copy + Eq + Default + fmt::Debug + Send + Syn
         }
     }
 
+    /// The widest physical address of a leaf of this level; at level 0 of tables too.
+    #[must_use]
+    #[inline(always)]
+    fn physical_bits(level: usize) -> u8 {
+        let _ = level;
+        Self::PHYSICAL_BITS
+    }
+
     /// The page size of a leaf of this level. The level is below `LEVELS`.
     #[must_use]
     #[inline]
@@ -235,7 +250,7 @@ pub trait Format: sealed::Sealed + Copy + Eq + Default + fmt::Debug + Send + Syn
     #[must_use]
     #[inline(always)]
     fn has_leaves(level: usize) -> bool {
-        Self::LEAF_LEVELS >> level & 1 != 0
+        level < Self::LEVELS && Self::LEAF_LEVELS >> level & 1 != 0
     }
 
     /// How many entries a table of this level has.

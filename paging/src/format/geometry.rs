@@ -59,7 +59,8 @@ pub enum SetBy {
 pub enum Fresh {
     /// Nothing: absent entries are not cached, stores are seen in order.
     Nothing,
-    /// A barrier that makes the store visible to the walker (AArch64: `DSB ISHST`, then `ISB`).
+    /// A barrier that makes the store visible to the walker (AArch64: `DSB ISHST`, then `ISB`; RISC-V with Svvptc:
+    /// nothing, but a spurious fault may come within a bounded time).
     Barrier,
     /// An invalidation, or a handler that returns from a spurious fault: absent entries may be cached (RISC-V without
     /// Svvptc).
