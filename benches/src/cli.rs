@@ -17,6 +17,7 @@ use terminal::{paragraphs, terminal_width};
 
 mod frames;
 mod heap;
+mod objects;
 mod ranges;
 mod terminal;
 
@@ -101,6 +102,7 @@ fn work(kind: &OsStr, words: &[&OsStr]) -> Result<(), String> {
     match kind.to_str().and_then(Kind::named) {
         Some(Kind::Heap) => crate::heap::work(words),
         Some(Kind::Frames) => crate::frames::work(words),
+        Some(Kind::Objects) => crate::objects::work(words),
         _ => Err("unknown kind".into()),
     }
 }
@@ -214,9 +216,8 @@ fn compare(kind: Kind, request: &Request<'_>) -> Result<Outcome, String> {
         Kind::Heap => heap::compare(request),
         Kind::Frames => frames::compare(request),
         Kind::Ranges => ranges::compare(request),
-        Kind::Objects | Kind::Vm => {
-            Err(format!("there are no allocators for '{kind}' yet; see: compare list"))
-        }
+        Kind::Objects => objects::compare(request),
+        Kind::Vm => Err(format!("there are no allocators for '{kind}' yet; see: compare list")),
     }
 }
 
@@ -225,8 +226,9 @@ fn names(kind: Kind) -> Vec<&'static str> {
     match kind {
         Kind::Heap => heap::names(false),
         Kind::Frames => frames::names(false),
+        Kind::Objects => objects::names(false),
         Kind::Ranges => ranges::names(),
-        Kind::Objects | Kind::Vm => Vec::new(),
+        Kind::Vm => Vec::new(),
     }
 }
 
@@ -235,8 +237,9 @@ fn all_names(kind: Kind) -> Vec<&'static str> {
     match kind {
         Kind::Heap => heap::names(true),
         Kind::Frames => frames::names(true),
+        Kind::Objects => objects::names(true),
         Kind::Ranges => ranges::names(),
-        Kind::Objects | Kind::Vm => Vec::new(),
+        Kind::Vm => Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@
 mod allocators;
 mod broken;
 mod child;
-mod cpu;
+pub(crate) mod cpu;
 mod latency;
 mod made;
 mod nothing;

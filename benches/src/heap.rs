@@ -25,11 +25,13 @@ pub use latency::Latencies;
 pub use program::{Builder, Invalid, Op, OpKind, Program};
 pub use replay::{Pass, timed};
 
+pub(crate) use broken::Broken;
 pub use checker::Breach;
 pub use map::Map;
 pub use row::{JsonRow, Memory, Note, Quantiles, Row, Speed};
 pub use run::{Plan, Progress, TraceResult, measure};
 pub use shadow::{Holes, Overlap, Shadow};
+pub(crate) use smallest::search;
 pub use smallest::{CAP, smallest_ratio};
 pub use survey::{Sample, Survey, survey};
 pub use threads::{Threads, threaded};

@@ -9,6 +9,7 @@
 //! | [`peers`], [`ours`] | the allocators |
 //! | [`heap`] | heap traces: timed, checked and squeezed |
 //! | [`frames`] | frame traces: timed and checked |
+//! | [`objects`] | traces of kernel objects: timed, checked and squeezed |
 //! | [`children`] | child processes, for what may crash |
 //! | [`ranges`] | the same and mappings as abstract ranges, by every policy |
 //! | [`report`] | tables, advice, JSON, HTML |
@@ -28,6 +29,7 @@ pub mod figures;
 pub mod frames;
 pub mod heap;
 pub mod kind;
+pub mod objects;
 pub mod ours;
 pub mod peers;
 pub mod ranges;

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use hectare_testkit::trace::frames::FrameTrace;
 use hectare_testkit::trace::heap::{HeapOp, HeapTrace};
+use hectare_testkit::trace::objects::ObjectTrace;
 use hectare_testkit::trace::vm::VmTrace;
 use hectare_testkit::trace::{TraceError, decompress, load};
 
 use crate::frames::{self, MADE, Made};
 use crate::heap::{Builder, Invalid, Program};
 use crate::kind::Kind;
+use crate::objects;
 use crate::ranges;
 
 /// A trace that ships with the program.
@@ -62,6 +64,7 @@ shipped! {
     "vm" "vmtrc" Ranges "rustc" "the address space of the Rust compiler",
     "frames" "ftrc" Frames "fr-make" "Linux serves a build with two jobs",
     "frames" "ftrc" Frames "fr-mix" "Linux serves a mix of programs",
+    "objects" "ktrc" Objects "k-files" "Linux serves programs that work with files and sockets",
 }
 
 const fn made(made: &'static Made) -> Shipped {
@@ -151,6 +154,21 @@ impl Source {
         })
     }
 
+    /// Reads it as a trace of kernel objects.
+    ///
+    /// # Errors
+    /// As [`heap`](Self::heap).
+    pub fn objects(&self) -> Result<objects::Program, String> {
+        let name = self.argument().to_string_lossy();
+        let trace = self
+            .bytes()
+            .and_then(|bytes| ObjectTrace::read(&bytes))
+            .map_err(|error| format!("{name}: {error}"))?;
+        objects::Program::recorded(&trace).map_err(|objects::TooLarge| {
+            format!("{name}: more than 65536 caches, or objects of more than 1 MiB, which is not replayed")
+        })
+    }
+
     /// Whether it is made rather than recorded.
     #[must_use]
     pub fn is_made(&self) -> bool {
@@ -212,6 +230,7 @@ mod tests {
             let (name, ops) = match shipped.kind {
                 Kind::Heap => source.heap().map(|p| (p.name().to_owned(), p.ops().len())).unwrap(),
                 Kind::Ranges => source.ranges().map(|p| (p.name.clone(), p.ops.len())).unwrap(),
+                Kind::Objects => source.objects().map(|p| (p.name.clone(), p.ops.len())).unwrap(),
                 _ => source.frames().map(|p| (p.name().to_owned(), p.ops().len())).unwrap(),
             };
             assert_eq!(name, shipped.name);

@@ -162,7 +162,7 @@ fn bad_arguments_are_status_2_and_say_what_is_right() {
     for (arguments, said) in [
         (&["heap", "--allocators", "tlac"][..], "linked_list_allocator"),
         (&["heep"], "ranges"),
-        (&["objects"], "objects"),
+        (&["objects", "--allocators", "tlac"], "slabmalloc"),
         (&["frames", "--allocators", "talc"], "hectare-buddy"),
         (&["--allocators", "tlac"], "tlac"),
         (&["heap", "--rounds", "0"], "--rounds"),

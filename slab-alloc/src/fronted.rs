@@ -15,9 +15,10 @@ use crate::cache::Cache;
 use crate::info::CacheInfo;
 use crate::raw_cache::RawCache;
 
-/// A cache with an array of up to `N − 1` free objects in front; `N` is a power of two, at least 4.
+/// A cache with an array of up to `N − 1` free objects in front, or [fewer](Self::with_limit); `N` is a power of two, at
+/// least 4.
 ///
-/// * Taking and giving back are a load, a compare and two stores; the slabs are asked at most once in `N / 2 − 1`
+/// * Taking and giving back are a load, a compare and two stores; the slabs are asked at most once in half that many
 ///   operations of any sequence. The object that was freed last comes first, and is not touched.
 /// * A bad free is found when the object comes to its slab: it is then dropped and [counted](Self::rejected). For exact
 ///   detection at the free itself there is the cache alone.
@@ -30,6 +31,8 @@ use crate::raw_cache::RawCache;
 #[derive(Debug)]
 pub struct Fronted<C: Cache, const N: usize = 64> {
     top: usize,
+    /// Most objects in the array: 2 to N − 1.
+    limit: usize,
     slots: [Option<NonNull<C::Object>>; N],
     rejected: u64,
     cache: C,
@@ -39,16 +42,27 @@ pub struct Fronted<C: Cache, const N: usize = 64> {
 unsafe impl<C: Cache + Send, const N: usize> Send for Fronted<C, N> where C::Object: Send {}
 
 impl<C: Cache, const N: usize> Fronted<C, N> {
-    const BATCH: usize = {
+    const MOST: usize = {
         assert!(N.is_power_of_two() && N >= 4, "the array has a power of two of slots, at least 4");
-        N / 2 - 1
+        N - 1
     };
 
     /// An empty array before this cache.
     #[must_use]
     pub const fn new(cache: C) -> Self {
-        let _ = Self::BATCH;
-        Self { top: 0, slots: [None; N], rejected: 0, cache }
+        Self::with_limit(cache, Self::MOST)
+    }
+
+    /// An array of at most `limit` objects: for large ones, which the array would keep from others. Less than 2 counts as
+    /// 2, more than fit as all of them.
+    #[must_use]
+    pub const fn with_limit(cache: C, limit: usize) -> Self {
+        let limit = match limit {
+            0..=2 => 2,
+            some if some > Self::MOST => Self::MOST,
+            some => some,
+        };
+        Self { top: 0, limit, slots: [None; N], rejected: 0, cache }
     }
 
     /// Takes an object.
@@ -72,7 +86,7 @@ impl<C: Cache, const N: usize> Fronted<C, N> {
     /// It was taken here and not given back, is valid, and nothing uses it any more.
     #[inline(always)]
     pub unsafe fn free(&mut self, object: NonNull<C::Object>) {
-        if self.top.wrapping_add(1) >= N {
+        if self.top >= self.limit {
             self.overflow();
         }
         let top = self.top.wrapping_add(1) & (N - 1);
@@ -112,7 +126,7 @@ impl<C: Cache, const N: usize> Fronted<C, N> {
     #[cold]
     #[inline(never)]
     fn refill(&mut self) -> Result<NonNull<C::Object>, AllocError> {
-        let batch = self.slots.get_mut(1..=Self::BATCH).unwrap_or(&mut []);
+        let batch = self.slots.get_mut(1..=self.limit.div_ceil(2)).unwrap_or(&mut []);
         let count = self.cache.allocate_bulk(batch);
         if count == 0 {
             return self.cache.allocate();
@@ -131,12 +145,12 @@ impl<C: Cache, const N: usize> Fronted<C, N> {
     #[cold]
     #[inline(never)]
     fn overflow(&mut self) {
-        self.drain(Self::BATCH);
+        self.drain(self.limit.div_ceil(2));
     }
 
     /// Gives the `count` oldest objects to their slabs.
     fn drain(&mut self, count: usize) {
-        let (top, count) = (self.top.min(N - 1), count.min(self.top));
+        let (top, count) = (self.top.min(Self::MOST), count.min(self.top));
         for slot in 1..=count {
             let Some(object) = self.slots.get(slot).copied().flatten() else { continue };
             // SAFETY: objects in the array were freed by their owners.

@@ -9,14 +9,14 @@ std::thread_local! {
 }
 
 /// Makes this thread a CPU.
-pub(super) fn enter(cpu: usize) {
+pub(crate) fn enter(cpu: usize) {
     CPU.set(u32::try_from(cpu).unwrap_or(u32::MAX));
 }
 
 /// The CPUs of an allocator under measurement: one thread each, which never stops in the middle for another. So it costs
 /// what a kernel pays that runs with preemption off anyway: reading the number.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ThreadCpu {
+pub(crate) struct ThreadCpu {
     slots: u32,
 }
 
@@ -26,7 +26,7 @@ impl ThreadCpu {
     /// # Safety
     /// No two threads that use it [are](enter) the same CPU, and no closure under it comes back to it.
     #[must_use]
-    pub(super) unsafe fn new(slots: usize) -> Self {
+    pub(crate) unsafe fn new(slots: usize) -> Self {
         Self { slots: u32::try_from(slots).unwrap_or(0) }
     }
 }

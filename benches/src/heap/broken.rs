@@ -9,7 +9,7 @@ use crate::subject::Subject;
 /// Hands out ever higher addresses and never takes anything back, correctly but for the fault `F`, which begins after
 /// 40 requests.
 #[derive(Debug)]
-pub(super) struct Broken<const F: u8> {
+pub(crate) struct Broken<const F: u8> {
     next: usize,
     end: usize,
     base: *mut u8,

@@ -1,7 +1,7 @@
 //! What is known about one allocator on one trace.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::allocators::Allocator;
 use super::map::Map;
@@ -48,7 +48,7 @@ pub struct Speed {
 }
 
 /// Times of single operations, in nanoseconds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Quantiles {
     /// Half of the operations take at most this long.
     pub p50: f64,

@@ -21,10 +21,14 @@ pub fn smallest_ratio<S: Subject>(program: &Program, arena: &mut Arena, guess: f
         return None;
     }
     let state = size_of::<S>() as f64 / peak;
-    let mut fits = |ratio: f64| {
+    search(guess, |ratio| {
         let bytes = ((ratio - state) * peak) as usize / 64 * 64;
         bytes > 0 && bytes <= arena.length() && runs::<S>(program, arena, bytes)
-    };
+    })
+}
+
+/// The least ratio that fits, to half a per cent, beginning the search at `guess`; `None` above [`CAP`].
+pub(crate) fn search(guess: f64, mut fits: impl FnMut(f64) -> bool) -> Option<f64> {
     let (mut low, mut high) = (1.0, guess.clamp(1.0 + PRECISION, CAP));
     let mut step = 2.0 * PRECISION;
     if fits(high) {
