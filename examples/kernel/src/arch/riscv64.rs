@@ -1,0 +1,131 @@
+//! RISC-V on QEMU's `virt` board, in supervisor mode behind OpenSBI.
+use core::arch::{asm, global_asm};
+use core::fmt::Write;
+
+use crate::cpus::{self, CPUS};
+use crate::device_tree;
+use crate::memory::Map;
+
+pub const NAME: &str = "riscv64";
+/// Memory begins at 2 GiB; the board of this run has less than 2 GiB of it.
+pub const MEMORY_END: u64 = 1 << 32;
+const STACK: usize = 65536;
+
+// `tp` is this CPU's number. a0: the hart, a1: the device tree on the first one, our number on the others.
+global_asm!(
+    ".section .boot, \"ax\"",
+    ".global start",
+    "start:",
+    "la t0, bss_start",
+    "la t1, bss_end",
+    "1: bgeu t0, t1, 2f",
+    "sd zero, 0(t0)",
+    "addi t0, t0, 8",
+    "j 1b",
+    "2: li tp, 0",
+    "la sp, STACKS",
+    "li t0, {stack}",
+    "add sp, sp, t0",
+    "call first_cpu",
+    ".global start_other",
+    "start_other:",
+    "mv tp, a1",
+    "la sp, STACKS",
+    "addi t0, a1, 1",
+    "slli t0, t0, {log2}",
+    "add sp, sp, t0",
+    "call other_cpu",
+    stack = const STACK,
+    log2 = const STACK.trailing_zeros(),
+);
+
+unsafe extern "C" {
+    static image_start: u8;
+    static image_end: u8;
+    fn start_other();
+}
+
+#[unsafe(no_mangle)]
+static mut STACKS: Stacks = Stacks([[0; STACK]; CPUS]);
+
+#[repr(align(4096))]
+#[expect(dead_code, reason = "used by the stack pointers alone")]
+struct Stacks([[u8; STACK]; CPUS]);
+
+/// The hart that the firmware chose to begin with.
+static mut FIRST_HART: usize = 0;
+
+#[unsafe(no_mangle)]
+extern "C" fn first_cpu(hart: usize, tree: usize) -> ! {
+    // SAFETY: no other CPU runs yet.
+    unsafe { (&raw mut FIRST_HART).write(hart) };
+    crate::kernel(tree)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn other_cpu() -> ! {
+    cpus::serve()
+}
+
+/// This CPU's number.
+#[inline(always)]
+pub fn cpu() -> usize {
+    let number: usize;
+    // SAFETY: reads a register.
+    unsafe { asm!("mv {}, tp", out(reg) number, options(nomem, nostack, preserves_flags)) };
+    number
+}
+
+pub fn memory_map(tree: usize) -> Map {
+    device_tree::memory_map(tree, ((&raw const image_start).addr(), (&raw const image_end).addr()))
+}
+
+/// Starts CPU number `cpu` of the tree, the first hart not counted (SBI, hart state management).
+pub fn start_cpu(tree: usize, cpu: usize) -> bool {
+    // SAFETY: written before other CPUs run.
+    let first = unsafe { (&raw const FIRST_HART).read() };
+    let tree = device_tree::at(tree);
+    let mut others = tree.cpus().map(|node| node.ids().first()).filter(|hart| *hart != first);
+    let Some(hart) = others.nth(cpu - 1) else { return false };
+    sbi(0x48_534D, 0, [hart, start_other as *const () as usize, cpu, 0, 0]) == 0
+}
+
+/// A call of the firmware: extension, function, arguments. Returns its error, 0 if there is none.
+pub fn sbi(extension: usize, function: usize, arguments: [usize; 5]) -> isize {
+    let error;
+    // SAFETY: an environment call changes a0 and a1 only.
+    unsafe {
+        asm!(
+            "ecall",
+            inout("a0") arguments[0] => error,
+            inout("a1") arguments[1] => _,
+            in("a2") arguments[2],
+            in("a3") arguments[3],
+            in("a4") arguments[4],
+            in("a6") function,
+            in("a7") extension,
+        )
+    };
+    error
+}
+
+/// The board's serial port.
+pub struct Console;
+
+impl Write for Console {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let port: *mut u8 = core::ptr::with_exposed_provenance_mut(0x1000_0000);
+        for byte in text.bytes() {
+            // SAFETY: the 16550's transmit register.
+            unsafe { port.write_volatile(byte) };
+        }
+        Ok(())
+    }
+}
+
+pub fn exit(good: bool) -> ! {
+    let finisher: *mut u32 = core::ptr::with_exposed_provenance_mut(0x10_0000);
+    // SAFETY: the test finisher ends QEMU with this status.
+    unsafe { finisher.write_volatile(if good { 0x5555 } else { 1 << 16 | 0x3333 }) };
+    loop {}
+}

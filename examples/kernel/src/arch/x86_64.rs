@@ -1,0 +1,84 @@
+//! x86-64 on QEMU's `q35`: started by the PVH protocol, other CPUs by INIT and SIPI.
+use core::arch::asm;
+use core::fmt::Write;
+
+use crate::cpus::{self, CPUS};
+use crate::memory::Map;
+
+mod apic;
+mod boot;
+mod pvh;
+mod tables;
+
+pub const NAME: &str = "x86_64";
+/// The tables of the start show 4 GiB; memory ends below the devices.
+pub const MEMORY_END: u64 = 3 << 30;
+
+unsafe extern "C" {
+    static image_start: u8;
+    static image_end: u8;
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn first_cpu(start_info: usize) -> ! {
+    // SAFETY: number 0 is the first CPU's, and no other runs yet.
+    unsafe { tables::load(0) };
+    apic::enable();
+    crate::kernel(start_info)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn other_cpu(cpu: usize) -> ! {
+    // SAFETY: the first CPU gave this number to this CPU alone.
+    unsafe { tables::load(cpu) };
+    apic::enable();
+    cpus::serve()
+}
+
+pub use tables::cpu;
+
+pub fn memory_map(start_info: usize) -> Map {
+    pvh::memory_map(start_info, ((&raw const image_start).addr(), (&raw const image_end).addr()))
+}
+
+/// Starts the CPU with this APIC number, by INIT and SIPI.
+pub fn start_cpu(_: usize, cpu: usize) -> bool {
+    if cpu >= CPUS {
+        return false;
+    }
+    // SAFETY: one CPU at a time is started: the one before has left the trampoline.
+    let page = unsafe { boot::trampoline(cpu) };
+    apic::start(cpu as u32, page);
+    true
+}
+
+/// A byte to a port.
+///
+/// # Safety
+/// The device takes it.
+unsafe fn write_port(port: u16, value: u8) {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) };
+}
+
+/// The first serial port.
+pub struct Console;
+
+impl Write for Console {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        for byte in text.bytes() {
+            // SAFETY: the transmit register of COM1, which QEMU always takes.
+            unsafe { write_port(0x3F8, byte) };
+        }
+        Ok(())
+    }
+}
+
+/// Ends QEMU with status 33 if all is good, else 35: `isa-debug-exit` makes (value << 1) | 1 of it.
+pub fn exit(good: bool) -> ! {
+    // SAFETY: the device ends the machine.
+    unsafe { write_port(0xF4, if good { 0x10 } else { 0x11 }) };
+    loop {
+        core::hint::spin_loop();
+    }
+}
