@@ -99,3 +99,8 @@ pub fn on_all(work: fn(usize)) {
         core::hint::spin_loop();
     }
 }
+
+/// How many CPUs run.
+pub fn online() -> usize {
+    ONLINE.load(Ordering::Acquire)
+}

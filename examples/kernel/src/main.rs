@@ -18,6 +18,7 @@ mod cpus;
 mod device_tree;
 mod hammer;
 mod memory;
+mod paging;
 mod random;
 
 use core::fmt::Write;

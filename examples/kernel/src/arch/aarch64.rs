@@ -6,6 +6,11 @@ use crate::cpus::{self, CPUS};
 use crate::device_tree;
 use crate::memory::Map;
 
+pub mod flush;
+mod traps;
+
+pub use traps::{probe_read, probe_write, run_user};
+
 pub const NAME: &str = "aarch64";
 /// Memory begins at 1 GiB; the board of this run has less than 1 GiB of it.
 pub const MEMORY_END: u64 = 1 << 31;
@@ -74,6 +79,7 @@ const ACCESSED: u64 = 1 << 10;
 extern "C" fn enter(cpu: usize) -> ! {
     // SAFETY: the tables show devices and memory where they are.
     unsafe { translate((&raw const BOOT_ROOT).addr()) };
+    traps::load();
     if cpu == 0 { crate::kernel(TREE) } else { cpus::serve() }
 }
 

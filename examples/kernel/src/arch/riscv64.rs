@@ -6,6 +6,11 @@ use crate::cpus::{self, CPUS};
 use crate::device_tree;
 use crate::memory::Map;
 
+pub mod flush;
+mod traps;
+
+pub use traps::{probe_read, probe_write, run_user};
+
 pub const NAME: &str = "riscv64";
 /// Memory begins at 2 GiB; the board of this run has less than 2 GiB of it.
 pub const MEMORY_END: u64 = 1 << 32;
@@ -59,11 +64,15 @@ static mut FIRST_HART: usize = 0;
 extern "C" fn first_cpu(hart: usize, tree: usize) -> ! {
     // SAFETY: no other CPU runs yet.
     unsafe { (&raw mut FIRST_HART).write(hart) };
+    // SAFETY: the start code set `tp`.
+    unsafe { traps::load() };
     crate::kernel(tree)
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn other_cpu() -> ! {
+    // SAFETY: the start code set `tp`.
+    unsafe { traps::load() };
     cpus::serve()
 }
 

@@ -7,8 +7,10 @@ use crate::memory::Map;
 
 mod apic;
 mod boot;
+pub mod flush;
 mod pvh;
 mod tables;
+mod traps;
 
 pub const NAME: &str = "x86_64";
 /// The tables of the start show 4 GiB; memory ends below the devices.
@@ -23,7 +25,8 @@ unsafe extern "C" {
 extern "C" fn first_cpu(start_info: usize) -> ! {
     // SAFETY: number 0 is the first CPU's, and no other runs yet.
     unsafe { tables::load(0) };
-    apic::enable();
+    // SAFETY: all vectors that can come have a gate.
+    unsafe { apic::enable() };
     crate::kernel(start_info)
 }
 
@@ -31,11 +34,13 @@ extern "C" fn first_cpu(start_info: usize) -> ! {
 extern "C" fn other_cpu(cpu: usize) -> ! {
     // SAFETY: the first CPU gave this number to this CPU alone.
     unsafe { tables::load(cpu) };
-    apic::enable();
+    // SAFETY: as above.
+    unsafe { apic::enable() };
     cpus::serve()
 }
 
 pub use tables::cpu;
+pub use traps::{probe_read, probe_write, run_user};
 
 pub fn memory_map(start_info: usize) -> Map {
     pvh::memory_map(start_info, ((&raw const image_start).addr(), (&raw const image_end).addr()))

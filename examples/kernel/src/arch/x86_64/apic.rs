@@ -1,4 +1,6 @@
 //! The local interrupt controller: messages from CPU to CPU.
+use core::arch::asm;
+
 use super::write_port;
 
 const BASE: usize = 0xFEE0_0000;
@@ -8,13 +10,18 @@ const COMMAND: usize = 0x300;
 const TARGET: usize = 0x310;
 const PENDING: u32 = 1 << 12;
 
-/// Switches this CPU's controller on, and the old one off, which the firmware left on.
-pub fn enable() {
+/// Switches this CPU's controller and interrupts on, and the old controller off, which the firmware left on.
+///
+/// # Safety
+/// The interrupt table is loaded.
+pub unsafe fn enable() {
     for port in [0x21, 0xA1] {
         // SAFETY: the mask registers of the two 8259.
         unsafe { write_port(port, 0xFF) };
     }
     write(SPURIOUS, 0x1FF);
+    // SAFETY: the caller's promise.
+    unsafe { asm!("sti", options(nomem, nostack)) };
 }
 
 /// INIT, then SIPI with the page where the CPU begins.

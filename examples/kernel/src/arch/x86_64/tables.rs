@@ -4,7 +4,7 @@
 //!   GDT: null, kernel code, kernel data, user data, user code, a task state for each CPU
 //!   the task register says which CPU this is
 //! ```
-use core::arch::{asm, global_asm};
+use core::arch::asm;
 use core::cell::UnsafeCell;
 
 use hectare_segmentation::x86::{
@@ -12,15 +12,14 @@ use hectare_segmentation::x86::{
 };
 use spin::Once;
 
+use super::traps::{CALL, VECTORS, vector_address};
 use crate::cpus::CPUS;
 
 const KERNEL_CODE: u16 = 0x08;
 const FIRST_TASK: u16 = 0x28;
 const TASK_BYTES: u16 = 16;
-/// The interrupt that CPUs send each other, and a program's call of the kernel.
-pub const MESSAGE: u8 = 0x40;
-pub const CALL: u8 = 0x41;
-const VECTORS: usize = CALL as usize + 1;
+pub const USER_DATA: u16 = 0x18 | 3;
+pub const USER_CODE: u16 = 0x20 | 3;
 
 /// What the CPU reads and writes behind the compiler's back.
 #[repr(C, align(64))]
@@ -106,7 +105,7 @@ fn global_table() -> DescriptorTable<16> {
 fn interrupt_table() -> [[u64; 2]; VECTORS] {
     let code = Selector::new(KERNEL_CODE / 8, SelectorTable::Global, Ring::Ring0).expect("a small index");
     core::array::from_fn(|vector| {
-        let offset = (&raw const trap_vectors).addr() as u64 + vector as u64 * 16;
+        let offset = vector_address(vector);
         let ring = if vector == CALL as usize { Ring::Ring3 } else { Ring::Ring0 };
         let kind = GateKind::Interrupt;
         LongGate { offset, selector: code, kind, ring, present: true, stack: 0 }
@@ -115,70 +114,9 @@ fn interrupt_table() -> [[u64; 2]; VECTORS] {
     })
 }
 
-// Each vector pushes an error code, if the CPU does not, and its number.
-global_asm!(
-    ".text",
-    ".balign 16",
-    ".global trap_vectors",
-    "trap_vectors:",
-    ".set vector, 0",
-    ".rept {vectors}",
-    ".balign 16",
-    ".if vector != 8 && (vector < 10 || vector > 14) && vector != 17 && vector != 21",
-    "push 0",
-    ".endif",
-    "push vector",
-    "jmp trap_entry",
-    ".set vector, vector + 1",
-    ".endr",
-    "trap_entry:",
-    "push rax",
-    "push rcx",
-    "push rdx",
-    "push rsi",
-    "push rdi",
-    "push r8",
-    "push r9",
-    "push r10",
-    "push r11",
-    "lea rdi, [rsp + 72]",
-    "cld",
-    "call kernel_trap",
-    "pop r11",
-    "pop r10",
-    "pop r9",
-    "pop r8",
-    "pop rdi",
-    "pop rsi",
-    "pop rdx",
-    "pop rcx",
-    "pop rax",
-    "add rsp, 16",
-    "iretq",
-    vectors = const VECTORS,
-);
-
-unsafe extern "C" {
-    static trap_vectors: u8;
-}
-
-/// What is on the stack.
-#[derive(Debug)]
-#[repr(C)]
-pub struct Frame {
-    vector: u64,
-    error: u64,
-    rip: u64,
-    cs: u64,
-    flags: u64,
-    rsp: u64,
-    ss: u64,
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn kernel_trap(frame: &mut Frame) {
-    let address: u64;
-    // SAFETY: reads a register.
-    unsafe { asm!("mov {}, cr2", out(reg) address, options(nomem, nostack)) };
-    panic!("trap at {address:#x}: {frame:x?}");
+/// Where this CPU finds the kernel's stack when it leaves a program.
+pub fn kernel_stack() -> *mut u64 {
+    let task = TASKS[cpu()].0.get();
+    // SAFETY: the field is inside the task state.
+    unsafe { (&raw mut (*task).stacks).cast() }
 }
