@@ -6,4 +6,5 @@ mod formats;
 mod maps;
 mod replacement;
 mod space_index;
+mod tables;
 mod walkers;

@@ -1,0 +1,134 @@
+//! Page tables: ranges in, runs of entries out.
+//!
+//! ```text
+//!                       PageTable<F, W, S>
+//!     F: Format ────── what an entry means
+//!     W: TableWindow ─ how tables are reached         S: FrameSource ─ where tables come from
+//!
+//!   map ───────────► Fresh ─┐
+//!   unmap, protect, ► Flush ┴─ finish(token, &tlb): invalidate, then freed tables go back to S
+//!   find, runs, translate ──── read only
+//! ```
+//! * **Ranges.** Each operation takes a run of pages, walks down once, and writes whole runs of entries: the inner loop
+//!   stores a base plus a multiple of a stride. A hole costs one look at the level where it begins.
+//! * **All or nothing.** What can fail comes first: conflicts, encodings, and every table that will be needed is taken
+//!   from the source. A refused call leaves each byte as it was, the upper levels included.
+//! * **Nothing of the hardware's is lost.** Accessed and dirty bits are read by a swap or a compare-and-swap wherever the
+//!   hardware may still set one ([`Format::is_stable`]); plain stores do elsewhere, which is five times cheaper.
+//! * **No `&mut` to live tables.** Entries of linked tables are atomics; a table is filled before it is linked.
+
+use hectare_core::{FrameSource, PhysAddr};
+
+use crate::{Format, LiveEntry};
+
+mod asid;
+mod change;
+mod check;
+mod clear;
+mod copy;
+mod error;
+mod fill;
+mod flush;
+mod life;
+mod lookup;
+mod memory;
+mod range;
+mod runs;
+mod split;
+mod tlb;
+mod window;
+
+pub use asid::Asid;
+pub use error::{FaultCause, PageFault, TableError};
+pub use fill::MapOptions;
+pub use flush::{Flush, Fresh, Invalidation, Span};
+pub use lookup::Hit;
+pub use runs::{Mapping, Runs};
+pub use tlb::{NotLoaded, Tlb};
+pub use window::{Live, TableWindow, identity};
+
+/// A format whose entries this machine can change atomically: all of them, on all machines that have such tables.
+pub trait TableFormat: Format<Entry: LiveEntry> {}
+
+impl<F: Format<Entry: LiveEntry>> TableFormat for F {}
+
+/// A tree of page tables of format `F`, reached through `W`, made of frames of `S`.
+///
+/// It is a data structure until a CPU is pointed to its [`root`](Self::root). Whoever does that promises (it takes unsafe
+/// code anyway) that from then on every token is finished with a [`Tlb`] that reaches this CPU, that the memory mapped
+/// is meant to be reached so, and that the root is no CPU's any more before [`destroy`](Self::destroy). Dropping a table
+/// leaks its frames, since a CPU might use them.
+///
+/// # Invariants
+/// * the root, and every table that an entry links outside the shared half, was taken from `source`, is linked once, and
+///   in no token
+/// * every linked table has an entry that is not zero, except the root and tables of the half that is shared
+/// * an entry of level ℓ links a table of level ℓ − 1, or is a leaf that the format allows at ℓ, or absent
+/// * `unsettled` is at least the number of tokens not yet finished that took write rights from entries which were not dirty
+#[derive(Debug)]
+pub struct PageTable<F: TableFormat, W, S> {
+    root: PhysAddr,
+    window: W,
+    source: S,
+    asid: Option<Asid>,
+    unsettled: u32,
+    /// Places of the root whose tables never return to the source, since other roots link them too.
+    pinned: Half,
+    /// Places of the root whose tables belong to another page table.
+    foreign: Half,
+    format: core::marker::PhantomData<F>,
+}
+
+/// Places `[first, end)` of a root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Half {
+    first: usize,
+    end: usize,
+}
+
+impl Half {
+    const NONE: Self = Self { first: 0, end: 0 };
+}
+
+impl Half {
+    fn holds(self, index: usize) -> bool {
+        (self.first..self.end).contains(&index)
+    }
+}
+
+impl<F: TableFormat, W, S: FrameSource> PageTable<F, W, S> {
+    /// The physical address of the root table: what CR3, satp, TTBR0 or an EPT pointer is made of.
+    #[must_use]
+    pub const fn root(&self) -> PhysAddr {
+        self.root
+    }
+
+    /// The window.
+    #[must_use]
+    pub const fn window(&self) -> &W {
+        &self.window
+    }
+
+    /// Where tables come from.
+    #[must_use]
+    pub const fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// Where tables come from, for other uses: what is taken from it is the caller's.
+    #[must_use]
+    pub const fn source_mut(&mut self) -> &mut S {
+        &mut self.source
+    }
+
+    /// The identifier under which translations are cached, if there is one.
+    #[must_use]
+    pub const fn asid(&self) -> Option<Asid> {
+        self.asid
+    }
+
+    /// Tokens name this identifier from now on.
+    pub const fn set_asid(&mut self, asid: Option<Asid>) {
+        self.asid = asid;
+    }
+}

@@ -1,0 +1,369 @@
+//! Changing leaves where they stand: rights, attributes, accessed and dirty bits.
+//!
+//! ```text
+//!   leaf ──► what it becomes ──► same word?            nothing to do
+//!                                nothing left to set?  plain store
+//!                                the hardware may set  compare-and-swap, again if a bit came in between
+//!                                must break first      swap with absent, invalidate, store
+//! ```
+#![forbid(unsafe_code)]
+
+use core::ops::Range;
+use core::sync::atomic::Ordering::Relaxed;
+
+use hectare_core::{FrameSource, PageRun, Permissions};
+
+use super::clear::{is_settled, member};
+use super::flush::{Flush, Span};
+use super::memory::{Cell, Node, Slot, Walk};
+use super::range::Part;
+use super::runs::Collector;
+use super::{Asid, Mapping, PageTable, TableError, TableFormat, TableWindow, split};
+use crate::format::{Edit, SetBy};
+use crate::{AtomicEntry, Attributes, Entry, Touched};
+
+impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
+    /// Gives every page that is mapped in the range these rights, and keeps everything else: frames, memory types, software
+    /// bits, accessed and dirty bits. Holes stay holes. Huge leaves across the ends are split.
+    ///
+    /// Cost: a load and a store a leaf (a compare-and-swap where the hardware may still set a bit).
+    ///
+    /// # Errors
+    /// If and only if the pages are not in the format's reach or are in another table's half, the format cannot say the
+    /// rights, or a split needs a table that cannot be had. Nothing is changed then.
+    pub fn protect(&mut self, pages: PageRun, permissions: Permissions) -> Result<Flush, TableError> {
+        let part = self.part(pages)?;
+        F::edit(Attributes::new(permissions), 0)?;
+        self.cut(part)?;
+        Ok(self.change(part, |attributes| attributes.with_permissions(permissions)))
+    }
+
+    /// Gives every page that is mapped in the range the attributes that `change` makes of its old ones. `change` is asked
+    /// once for each run of equal attributes, first for all, then again while they are written; its answers must be the
+    /// same.
+    ///
+    /// # Errors
+    /// As [`protect`](Self::protect), with all attributes that `change` names.
+    pub fn update(
+        &mut self,
+        pages: PageRun,
+        mut change: impl FnMut(Attributes) -> Attributes,
+    ) -> Result<Flush, TableError> {
+        let part = self.part(pages)?;
+        for run in self.runs(pages)? {
+            for level in (0..F::LEVELS).filter(|level| F::has_leaves(*level)) {
+                F::edit(change(run.attributes()), level)?;
+            }
+        }
+        self.cut(part)?;
+        Ok(self.change(part, change))
+    }
+
+    /// Reports the runs of leaves with their accessed and dirty bits, and clears those named in `clear`: what page
+    /// replacement and write-back live on. A bit that the hardware sets meanwhile is reported now or stays set.
+    ///
+    /// Until the token is finished a CPU may write through a translation that it already marked dirty, unseen. Where only
+    /// accessed bits were cleared that costs precision only.
+    ///
+    /// # Errors
+    /// If and only if the pages are not in the format's reach or are in another table's half, or a split needs a table that
+    /// cannot be had.
+    pub fn harvest(
+        &mut self,
+        pages: PageRun,
+        clear: Touched,
+        report: impl FnMut(Mapping<F>),
+    ) -> Result<Flush, TableError> {
+        let part = self.part(pages)?;
+        self.cut(part)?;
+        let mut token = self.token();
+        let walk = Walk::new(&self.window);
+        let Some(root) = self.root_node(walk) else { return Ok(token) };
+        let mut collector = Collector::new(report);
+        harvest(walk, root, part, clear, &mut collector, &mut token);
+        collector.finish();
+        Ok(token)
+    }
+
+    /// Marks the pages that are mapped as accessed or dirty, as software does in formats whose hardware faults instead
+    /// ([`SetBy::Fault`]). No token: a page that could not be used before is in no cache.
+    ///
+    /// # Errors
+    /// As [`harvest`](Self::harvest).
+    pub fn touch(&mut self, pages: PageRun, touched: Touched) -> Result<(), TableError> {
+        let part = self.part(pages)?;
+        self.cut(part)?;
+        let walk = Walk::new(&self.window);
+        if let Some(root) = self.root_node(walk) {
+            touch(walk, root, part, touched);
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, part: Part, change: impl FnMut(Attributes) -> Attributes) -> Flush {
+        let mut token = self.token();
+        let walk = Walk::new(&self.window);
+        let Some(root) = self.root_node(walk) else { return token };
+        let mut edits = Edits {
+            walk,
+            change,
+            current: None,
+            settled: self.unsettled == 0,
+            unsettles: false,
+            asid: self.asid,
+            token: &mut token,
+        };
+        edits.walk(root, part);
+        if edits.unsettles {
+            token.unsettled = 1;
+            self.unsettled = self.unsettled.saturating_add(1);
+        }
+        token
+    }
+}
+
+/// How leaves of a level with certain attribute bits change.
+#[derive(Clone, Copy)]
+pub(super) struct Current<E> {
+    level: usize,
+    /// The attribute bits before.
+    pub(super) key: E,
+    pub(super) edit: Edit<E>,
+    /// Whether it takes the right to write.
+    takes_write: bool,
+}
+
+/// A change under way.
+pub(super) struct Edits<'t, 'f, F: TableFormat, W, C> {
+    pub(super) walk: Walk<'t, F, W>,
+    pub(super) change: C,
+    pub(super) current: Option<Current<F::Entry>>,
+    /// No token that took write rights is unpaid.
+    pub(super) settled: bool,
+    /// This change took write rights.
+    pub(super) unsettles: bool,
+    pub(super) asid: Option<Asid>,
+    pub(super) token: &'f mut Flush,
+}
+
+impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edits<'t, '_, F, W, C> {
+    fn walk(&mut self, node: Node<'t, F>, part: Part) {
+        let level = node.level;
+        let (first, last) = part.indices::<F>(level);
+        let mut changed: Option<(usize, usize)> = None;
+        let mut index = first;
+        while index <= last {
+            match self.walk.slot(node, index) {
+                Slot::Table(child) => {
+                    self.walk(child, part.within::<F>(part.start_of::<F>(index, level), level));
+                }
+                Slot::Leaf(leaf) => {
+                    let at = part.start_of::<F>(index, level);
+                    if let Some(current) = self.prepare(leaf, level) {
+                        let (end, touched) = self.run(node, index..last + 1, at, current);
+                        if touched {
+                            changed = Some((changed.map_or(index, |(from, _)| from), end));
+                        }
+                        index = end;
+                        continue;
+                    }
+                }
+                Slot::Absent(_) | Slot::Reserved => {}
+            }
+            index += 1;
+        }
+        if let Some((from, end)) = changed {
+            let first = F::delinear(part.start_of::<F>(from, level));
+            self.token.add(Span::new(first, (end - from) as u64, F::leaf_size(level)));
+        }
+    }
+
+    /// The edit for a leaf; the last one again if its attributes are the same.
+    #[inline(always)]
+    pub(super) fn prepare(&mut self, leaf: F::Entry, level: usize) -> Option<Current<F::Entry>> {
+        match self.current {
+            Some(current) if current.level == level && leaf & current.edit.clear == current.key => {}
+            _ => self.renew(leaf, level),
+        }
+        self.current
+    }
+
+    fn renew(&mut self, leaf: F::Entry, level: usize) {
+        let old = F::attributes(leaf, level);
+        let new = (self.change)(old);
+        // Checked before: the operation refuses what the format cannot say.
+        self.current = F::edit(new, level).ok().map(|edit| Current {
+            level,
+            key: leaf & edit.clear,
+            edit,
+            takes_write: old.permissions.contains(Permissions::WRITE)
+                && !new.permissions.contains(Permissions::WRITE),
+        });
+        if F::GLOBAL && (old.global || new.global) {
+            self.token.add_global();
+        }
+    }
+
+    /// Changes leaves with the same attributes from the start of the range on. Where that ended, and whether a word was
+    /// changed.
+    #[inline(always)]
+    fn run(
+        &mut self,
+        node: Node<'t, F>,
+        range: Range<usize>,
+        at: u64,
+        current: Current<F::Entry>,
+    ) -> (usize, bool) {
+        let level = node.level;
+        let cells = node.cells.get(range.clone()).unwrap_or(&[]);
+        let (mut index, mut any) = (range.start, false);
+        for cell in cells {
+            let leaf = cell.load(Relaxed);
+            if F::kind(leaf, level) != crate::Kind::Leaf || leaf & current.edit.clear != current.key {
+                break;
+            }
+            let here = at.wrapping_add(((index - range.start) as u64) << F::SHIFTS[level]);
+            any |= self.one(node, index, cell, leaf, here, current) != leaf;
+            index += 1;
+        }
+        (index.max(range.start + 1), any)
+    }
+}
+
+impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edits<'t, '_, F, W, C> {
+    /// Changes the leaf at `index`, which is the address `at`; what stands there now.
+    #[inline(always)]
+    pub(super) fn one(
+        &mut self,
+        node: Node<'t, F>,
+        index: usize,
+        cell: &Cell<F>,
+        leaf: F::Entry,
+        at: u64,
+        current: Current<F::Entry>,
+    ) -> F::Entry {
+        let level = node.level;
+        let mut new = F::apply(leaf, current.edit);
+        if new == leaf {
+            return leaf;
+        }
+        self.walk.window.step(node.at(index));
+        self.unsettles |= F::DIRTY == SetBy::Hardware && current.takes_write;
+        if F::BREAK_BEFORE_MAKE && F::must_break(leaf, new, level) {
+            let now = cell.swap(F::Entry::ZERO, Relaxed);
+            split::broken(self.walk, at, level, 1, self.asid);
+            new = F::apply(now, current.edit);
+            cell.store(new, Relaxed);
+        } else if is_settled::<F>(leaf, level, self.settled) {
+            cell.store(new, Relaxed);
+        } else {
+            let mut was = leaf;
+            while let Err(now) = cell.compare_exchange(was, new, Relaxed, Relaxed) {
+                was = now;
+                new = F::apply(was, current.edit);
+            }
+        }
+        new
+    }
+}
+
+/// Clears bits of a leaf that the hardware may set meanwhile; what was there.
+#[inline(always)]
+fn clear_bits<F: TableFormat>(cell: &Cell<F>, leaf: F::Entry, level: usize, clear: Touched) -> F::Entry {
+    let kept = |leaf| {
+        let touched = F::touched(leaf, level);
+        let kept =
+            Touched { accessed: touched.accessed && !clear.accessed, dirty: touched.dirty && !clear.dirty };
+        F::with_touched(leaf, kept, level)
+    };
+    if F::is_stable(leaf, level) && F::touched(leaf, level).dirty {
+        cell.store(kept(leaf), Relaxed);
+        return leaf;
+    }
+    let mut was = leaf;
+    while kept(was) != was {
+        match cell.compare_exchange(was, kept(was), Relaxed, Relaxed) {
+            Ok(_) => break,
+            Err(now) => was = now,
+        }
+    }
+    was
+}
+
+fn harvest<F: TableFormat, W: TableWindow, R: FnMut(Mapping<F>)>(
+    walk: Walk<'_, F, W>,
+    node: Node<'_, F>,
+    part: Part,
+    clear: Touched,
+    collector: &mut Collector<F, R>,
+    token: &mut Flush,
+) {
+    let level = node.level;
+    let mut changed: Option<(usize, usize)> = None;
+    let (first, last) = part.indices::<F>(level);
+    let mut group = Touched::NO;
+    for index in first..=last {
+        let at = part.start_of::<F>(index, level);
+        match walk.slot(node, index) {
+            Slot::Table(child) => harvest(walk, child, part.within::<F>(at, level), clear, collector, token),
+            Slot::Leaf(leaf) => {
+                // The bits of a contiguous run count for all its entries, also those already cleared here.
+                let mut known = member(node, index, leaf);
+                if let Some(run) = F::RUNS[level] {
+                    if index & ((1 << run.log2) - 1) == 0 {
+                        group = Touched::NO;
+                    }
+                    if F::is_contiguous(leaf, level) {
+                        group = group.or(F::touched(known, level));
+                        known = F::with_touched(known, group, level);
+                    }
+                }
+                walk.window.step(node.at(index));
+                let was = match node.cells.get(index) {
+                    Some(cell) => clear_bits::<F>(cell, leaf, level, clear),
+                    None => leaf,
+                };
+                let touched = F::touched(was, level).or(F::touched(known, level));
+                let cleared = touched.accessed && clear.accessed || touched.dirty && clear.dirty;
+                if cleared {
+                    changed = Some((changed.map_or(index, |(from, _)| from), index + 1));
+                    if F::GLOBAL && F::attributes(leaf, level).global {
+                        token.add_global();
+                    }
+                }
+                collector.add(at, F::with_touched(known, touched, level), level, index, 1);
+            }
+            Slot::Absent(_) | Slot::Reserved => {}
+        }
+    }
+    if let Some((from, end)) = changed {
+        let first = F::delinear(part.start_of::<F>(from, level));
+        token.add(Span::new(first, (end - from) as u64, F::leaf_size(level)));
+    }
+}
+
+fn touch<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    node: Node<'_, F>,
+    part: Part,
+    touched: Touched,
+) {
+    let level = node.level;
+    for (index, piece) in part.pieces::<F>(level) {
+        match walk.slot(node, index) {
+            Slot::Table(child) => touch(walk, child, piece, touched),
+            Slot::Leaf(leaf) => {
+                let marked = |leaf| F::with_touched(leaf, F::touched(leaf, level).or(touched), level);
+                let mut was = leaf;
+                while let Some(Err(now)) = node
+                    .cells
+                    .get(index)
+                    .map(|cell| cell.compare_exchange(was, marked(was), Relaxed, Relaxed))
+                {
+                    was = now;
+                }
+            }
+            Slot::Absent(_) | Slot::Reserved => {}
+        }
+    }
+}

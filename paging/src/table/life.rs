@@ -1,0 +1,132 @@
+//! From the first table to the last: making, paying tokens, destroying.
+#![expect(unsafe_code, reason = "owns tables: takes them, vouches for the root, gives them back")]
+
+use core::marker::PhantomData;
+
+use hectare_core::{FrameSource, PageRun};
+
+use super::flush::{Flush, Freed};
+use super::memory::{self, Node, Walk};
+use super::range::Part;
+use super::{Half, PageTable, TableError, TableFormat, TableWindow, Tlb};
+
+impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
+    const ROOT: usize = F::LEVELS - 1;
+
+    /// An empty table: one frame for the root, zeroed.
+    ///
+    /// `window` shows the frames of `source`: both speak of the same physical memory.
+    ///
+    /// # Errors
+    /// If and only if the source has no frame for a root, or the window does not show it.
+    pub fn new(window: W, mut source: S) -> Result<Self, TableError> {
+        let bytes = F::table_bytes(Self::ROOT);
+        let root = memory::take_frames::<F, W, S>(bytes, &window, &mut source)?;
+        // SAFETY: just taken, and the window shows it.
+        unsafe { memory::zero(root, bytes, &window) };
+        Ok(Self {
+            root,
+            window,
+            source,
+            asid: None,
+            unsettled: 0,
+            pinned: Half::NONE,
+            foreign: Half::NONE,
+            format: PhantomData,
+        })
+    }
+
+    /// The root, for as long as the table is borrowed. `None` only if the window breaks its promise.
+    #[inline(always)]
+    pub(super) fn root_node<'t>(&self, walk: Walk<'t, F, W>) -> Option<Node<'t, F>> {
+        // SAFETY: first invariant. The walk borrows this table's own window, so that `'t` is a borrow of the table.
+        unsafe { walk.node(self.root, Self::ROOT) }
+    }
+
+    /// The part of the address space that the pages are, if this table may change it.
+    #[inline]
+    pub(super) fn part(&self, pages: PageRun) -> Result<Part, TableError> {
+        let part = Part::of::<F>(pages)?;
+        if self.foreign != Half::NONE {
+            let (first, last) = part.indices::<F>(Self::ROOT);
+            if first < self.foreign.end && self.foreign.first <= last {
+                let first = self.foreign.first.max(first) as u64;
+                let address = F::delinear((first << F::SHIFTS[Self::ROOT]).max(part.first));
+                return Err(TableError::Shared { address });
+            }
+        }
+        Ok(part)
+    }
+
+    /// Pays a token: `tlb` invalidates what it names on every CPU, then its tables return to the source.
+    ///
+    /// # Errors
+    /// The token, untouched, if another table issued it.
+    pub fn finish(&mut self, token: Flush, tlb: &impl Tlb) -> Result<(), Flush> {
+        if token.owner != self.root {
+            return Err(token);
+        }
+        if cfg!(hectare_plant = "table_free_early") {
+            // SAFETY: none: this is a planted fault, which the hostile translation unit must catch.
+            unsafe { memory::release::<F, W, S>(Freed { ..token.freed }, &self.window, &mut self.source) };
+            tlb.invalidate(&token.invalidation());
+            return Ok(());
+        }
+        if token.is_needed() && !cfg!(hectare_plant = "table_no_flush") {
+            tlb.invalidate(&token.invalidation());
+        }
+        self.unsettled = self.unsettled.saturating_sub(token.unsettled);
+        // SAFETY: (1) the token came from this table (checked), whose tables came from this source; a token is made only
+        // here and owns its list; (2) nothing links them, and no CPU walks them any more (promise of `Tlb`).
+        unsafe { memory::release::<F, W, S>(token.freed, &self.window, &mut self.source) };
+        Ok(())
+    }
+
+    /// Adds what `other` owes to `token`. O(members of the shorter list of tables).
+    ///
+    /// # Errors
+    /// The other token, if either came from another table. Nothing is changed.
+    pub fn merge(&self, token: &mut Flush, mut other: Flush) -> Result<(), Flush> {
+        if token.owner != self.root || other.owner != self.root {
+            return Err(other);
+        }
+        let list = core::mem::replace(&mut other.freed, Freed::NONE);
+        // SAFETY: both lists belong to this table, and to the tokens, which are ours.
+        unsafe { memory::join::<F, W>(&mut token.freed, list, &self.window) };
+        token.absorb(other);
+        Ok(())
+    }
+
+    /// A token that owes nothing, to merge others into.
+    pub const fn token(&self) -> Flush {
+        Flush::none(self.root, self.asid)
+    }
+
+    /// Gives every table back, whatever it maps, and returns the source.
+    ///
+    /// The tables of a half that others share stay as they are, for ever. The frames that are mapped are not looked at:
+    /// take them out first. No CPU may use the root any more, and `tlb` is asked to forget everything before the first
+    /// frame returns. Tokens that were not finished lose their tables.
+    pub fn destroy(mut self, tlb: &impl Tlb) -> S {
+        let mut token = self.token();
+        let walk = Walk::new(&self.window);
+        if let Some(root) = self.root_node(walk) {
+            for index in 0..if F::LEVELS > 1 { F::entries(Self::ROOT) } else { 0 } {
+                if self.pinned.holds(index) || self.foreign.holds(index) {
+                    continue;
+                }
+                if let Some(child) = walk.child(root, index) {
+                    walk.retire(child, &mut token.freed);
+                }
+            }
+        }
+        token.add_everything();
+        tlb.invalidate(&token.invalidation());
+        // SAFETY: (1) all tables but those of shared halves, taken from this source, each linked once; (2) no CPU uses
+        // the root (promise of whoever loaded it), nor holds any of them (promise of `Tlb`).
+        unsafe { memory::release::<F, W, S>(token.freed, &self.window, &mut self.source) };
+        // SAFETY: the same for the root.
+        unsafe { memory::release_frames(self.root, F::table_bytes(Self::ROOT), &mut self.source) };
+        self.source
+    }
+}

@@ -1,0 +1,260 @@
+//! Cutting at the ends of a range: no huge leaf, and no contiguous run, crosses a cut.
+//!
+//! ```text
+//!   before   │              2 MiB              │          cut at ▼
+//!   after    │ 4K │ 4K │ 4K │ … 512 of them … │ 4K │      same rights, same accessed and dirty bits
+//! ```
+//! The new table is filled first and then takes the leaf's place in one compare-and-swap: if the hardware set a bit in
+//! between, the table is filled again. Where the architecture wants it, the leaf is made absent and invalidated first.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use hectare_core::{FrameSource, PhysAddr};
+
+use super::flush::{Invalidation, Span};
+use super::memory::{Node, Reserve, Slot, Walk};
+use super::range::Part;
+use super::{Asid, PageTable, TableError, TableFormat, TableWindow};
+use crate::{AtomicEntry, Entry, Touched};
+
+/// The most entries that a contiguous run has (AArch64 with 16 KiB: 128).
+const MOST: usize = 128;
+
+impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
+    /// Takes what the cuts at both ends need, and cuts.
+    pub(super) fn cut(&mut self, part: Part) -> Result<(), TableError> {
+        let walk = Walk::new(&self.window);
+        let Some(root) = self.root_node(walk) else {
+            return Err(TableError::Unreachable { table: self.root });
+        };
+        let needed = needed(walk, root, part)?;
+        if needed == 0 && !F::RUNS.iter().any(Option::is_some) {
+            return Ok(());
+        }
+        let mut reserve = Reserve::take(needed, &self.window, &mut self.source)?;
+        let walk = Walk::new(&self.window);
+        if let Some(root) = self.root_node(walk) {
+            cut_ends(walk, root, part, self.asid, &mut reserve);
+        }
+        reserve.give_back(&self.window, &mut self.source);
+        Ok(())
+    }
+}
+
+/// The leaf that a cut goes through: its level, and the level of the leaves that meet there afterwards.
+#[derive(Clone, Copy)]
+struct Cut {
+    at: u64,
+    from: usize,
+    to: usize,
+}
+
+/// How many tables the cuts at both ends of a part need.
+///
+/// # Errors
+/// The format cannot say a leaf's attributes at the level below.
+pub(super) fn needed<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    root: Node<'_, F>,
+    part: Part,
+) -> Result<u64, TableError> {
+    let first = cut_at(walk, root, part.first)?;
+    let Some(end) = part.last.checked_add(1).filter(|_| part.last < Part::all::<F>().last) else {
+        return Ok(first.map_or(0, |cut| (cut.from - cut.to) as u64));
+    };
+    let last = cut_at(walk, root, end)?;
+    let alone = |cut: Option<Cut>| cut.map_or(0, |cut| cut.from - cut.to);
+    let mut sum = alone(first) + alone(last);
+    if let (Some(first), Some(last)) = (first, last) {
+        // A table that serves both cuts is made once.
+        let low = first.to.max(last.to) + 1;
+        let high = first.from.min(last.from);
+        sum -= (low..=high).filter(|level| (first.at ^ last.at) >> F::SHIFTS[*level] == 0).count();
+    }
+    Ok(sum as u64)
+}
+
+fn cut_at<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    root: Node<'_, F>,
+    at: u64,
+) -> Result<Option<Cut>, TableError> {
+    let mut node = root;
+    loop {
+        let level = node.level;
+        match walk.slot(node, F::index(at.into(), level)) {
+            Slot::Table(child) => node = child,
+            Slot::Leaf(leaf) if at & F::leaf_size(level).offset_mask() != 0 => {
+                let mut to = level;
+                while at & F::leaf_size(to).offset_mask() != 0 {
+                    to -= 1;
+                    F::leaf(PhysAddr::new(0), F::attributes(leaf, level), Touched::NO, to)?;
+                }
+                return Ok(Some(Cut { at, from: level, to }));
+            }
+            _ => return Ok(None),
+        }
+    }
+}
+
+/// Cuts at both ends of a part. Every table that is needed is in the reserve.
+pub(super) fn cut_ends<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    root: Node<'_, F>,
+    part: Part,
+    asid: Option<Asid>,
+    reserve: &mut Reserve<F>,
+) {
+    cut(walk, root, part.first, asid, reserve);
+    if part.last < Part::all::<F>().last {
+        cut(walk, root, part.last + 1, asid, reserve);
+    }
+}
+
+fn cut<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    root: Node<'_, F>,
+    at: u64,
+    asid: Option<Asid>,
+    reserve: &mut Reserve<F>,
+) {
+    let mut node = root;
+    loop {
+        let level = node.level;
+        let index = F::index(at.into(), level);
+        match walk.slot(node, index) {
+            Slot::Table(child) => node = child,
+            Slot::Leaf(leaf) => {
+                if let Some(run) = F::RUNS[level] {
+                    let inside = at & ((F::leaf_size(level).bytes() << run.log2) - 1) != 0;
+                    if inside && F::is_contiguous(leaf, level) {
+                        unfold(walk, node, index, at, asid);
+                    }
+                }
+                if at & F::leaf_size(level).offset_mask() == 0 {
+                    return;
+                }
+                if !split(walk, node, index, at, asid, reserve) {
+                    return;
+                }
+            }
+            Slot::Absent(_) | Slot::Reserved => return,
+        }
+    }
+}
+
+/// Replaces the leaf at `index` by a table of leaves. Whether it did.
+pub(super) fn split<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    node: Node<'_, F>,
+    index: usize,
+    at: u64,
+    asid: Option<Asid>,
+    reserve: &mut Reserve<F>,
+) -> bool {
+    let level = node.level;
+    let (Some(below), Some(cell)) = (level.checked_sub(1), node.cells.get(index)) else { return false };
+    let Some(mut spare) = reserve.pop(walk.window, below) else { return false };
+    let mut leaf = cell.load(Relaxed);
+    if F::BREAK_BEFORE_MAKE {
+        let link = F::table(spare.address, level).unwrap_or(F::Entry::ZERO);
+        if F::must_break(leaf, link, level) {
+            walk.window.step(node.at(index));
+            leaf = cell.swap(F::Entry::ZERO, Relaxed);
+            broken(walk, at, level, 1, asid);
+            fill_smaller::<F>(&mut spare, leaf, level, index);
+            walk.link(node, index, spare);
+            return true;
+        }
+    }
+    loop {
+        fill_smaller::<F>(&mut spare, leaf, level, index);
+        match walk.exchange(node, index, leaf, spare) {
+            Ok(()) => return true,
+            Err((now, back)) => (leaf, spare) = (now, back),
+        }
+    }
+}
+
+/// Fills a table with the leaves that a larger one consists of.
+fn fill_smaller<F: TableFormat>(
+    spare: &mut super::memory::Spare<'_, F>,
+    leaf: F::Entry,
+    level: usize,
+    index: usize,
+) {
+    let below = level - 1;
+    let address = F::leaf_address(leaf, level, index);
+    let (attributes, touched) = (F::attributes(leaf, level), F::touched(leaf, level));
+    // A leaf is aligned to its size, so the run does not leave the block in which strides hold. That the level below
+    // can say the attributes was checked by `needed`.
+    let mut entry = F::leaf(address, attributes, touched, below).unwrap_or(F::Entry::ZERO);
+    for word in spare.entries.iter_mut() {
+        word.write(entry);
+        entry = entry.plus(F::stride(below));
+    }
+}
+
+/// Takes the mark of a contiguous run from all its entries. A bit that the hardware set in one of them counts for all.
+pub(super) fn unfold<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    node: Node<'_, F>,
+    index: usize,
+    at: u64,
+    asid: Option<Asid>,
+) {
+    let level = node.level;
+    let Some(run) = F::RUNS[level] else { return };
+    let count = (1_usize << run.log2).min(MOST);
+    let first = index & !(count - 1);
+    let Some(cells) = node.cells.get(first..first + count) else { return };
+    let old = cells.first().map_or(F::Entry::ZERO, |cell| cell.load(Relaxed));
+    let must_break = F::BREAK_BEFORE_MAKE && F::must_break(old, F::alone(old, level, first), level);
+    let mut leaves = [F::Entry::ZERO; MOST];
+    let mut touched = Touched::NO;
+    for (nth, (cell, leaf)) in cells.iter().zip(&mut leaves).enumerate() {
+        walk.window.step(node.at(first + nth));
+        *leaf = if must_break { cell.swap(F::Entry::ZERO, Relaxed) } else { cell.load(Relaxed) };
+        touched = touched.or(F::touched(*leaf, level));
+    }
+    if must_break {
+        let size = F::leaf_size(level);
+        broken(walk, at & !((size.bytes() << run.log2) - 1), level, count as u64, asid);
+    }
+    for (nth, (cell, leaf)) in cells.iter().zip(leaves).enumerate() {
+        walk.window.step(node.at(first + nth));
+        let alone = |leaf| {
+            let touched = touched.or(F::touched(leaf, level));
+            F::with_touched(F::alone(leaf, level, first + nth), touched, level)
+        };
+        if must_break {
+            cell.store(alone(leaf), Relaxed);
+            continue;
+        }
+        let mut current = leaf;
+        while let Err(now) = cell.compare_exchange(current, alone(current), Relaxed, Relaxed) {
+            current = now;
+        }
+    }
+}
+
+/// Tells the window that `count` leaves from `at` on are absent for a moment.
+pub(super) fn broken<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    at: u64,
+    level: usize,
+    count: u64,
+    asid: Option<Asid>,
+) {
+    let stride = F::leaf_size(level);
+    let span = Span::new(F::delinear(at & !stride.offset_mask()), count, stride);
+    walk.window.broken(&Invalidation {
+        spans: &[span],
+        everything: false,
+        tables: false,
+        global: F::GLOBAL,
+        reload: false,
+        asid,
+    });
+}

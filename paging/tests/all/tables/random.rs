@@ -1,0 +1,138 @@
+//! Random operations, with a source that fails at every place where it can.
+
+use hectare_core::{PageSize, Permissions};
+use hectare_paging::format::{Toy, X86_64};
+use hectare_paging::table::MapOptions;
+use hectare_paging::{Attributes, MemoryType, TableFormat, Touched};
+use proptest::prelude::*;
+
+use super::world::World;
+
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    Map { first: u64, count: u64, frame: u64, attributes: usize, largest: u8, touched: bool },
+    Unmap { first: u64, count: u64 },
+    Forget { first: u64, count: u64 },
+    Protect { first: u64, count: u64, attributes: usize },
+    Harvest { first: u64, count: u64, accessed: bool, dirty: bool },
+    Copy { first: u64, count: u64, protect: bool },
+    Access { page: u64, write: bool },
+}
+
+/// What leaves may say, as far as the format can.
+fn attributes<F: TableFormat>(index: usize) -> Attributes {
+    let sets = [
+        Permissions::READ | Permissions::WRITE | Permissions::USER,
+        Permissions::READ,
+        Permissions::READ | Permissions::EXECUTE | Permissions::USER,
+        Permissions::READ | Permissions::WRITE,
+    ];
+    let attributes = Attributes::new(sets[index % 4]);
+    let attributes =
+        if index / 4 % 2 == 1 { attributes.with_memory(MemoryType::Uncached) } else { attributes };
+    F::nearest(attributes.with_global(index / 8 % 2 == 1 && F::GLOBAL))
+}
+
+pub(super) fn run<F: TableFormat>(window: core::ops::Range<u64>, frames: u64, ops: &[Op]) {
+    let mut world = World::<F>::new(frames);
+    let span = window.end - window.start;
+    // Lengths cluster at small numbers and at whole tables.
+    let place = |first: u64, count: u64| {
+        let first = window.start + first % span;
+        (first, (count % span + 1).min(window.end - first))
+    };
+    for op in ops {
+        let _ = match *op {
+            Op::Map { first, count, frame, attributes: which, largest, touched } => {
+                let (first, count) = place(first, count);
+                // Half of the runs lie so that large leaves fit.
+                let frame = if frame % 2 == 0 { frame / 2 * 512 + first % 512 } else { frame };
+                let mut options =
+                    MapOptions::DEFAULT.with_touched(if touched { Touched::DIRTY } else { Touched::NO });
+                if largest < 4 {
+                    options.largest = PageSize::from_log2(F::SHIFTS[usize::from(largest) % F::LEVELS]);
+                }
+                let attributes = attributes::<F>(which);
+                world.failing(|world| world.map(first, frame, count, attributes, options))
+            }
+            Op::Unmap { first, count } => {
+                let (first, count) = place(first, count);
+                world.failing(|world| world.unmap(first, count))
+            }
+            Op::Forget { first, count } => {
+                let (first, count) = place(first, count);
+                world.failing(|world| world.forget(first, count))
+            }
+            Op::Protect { first, count, attributes: which } => {
+                let (first, count) = place(first, count);
+                let permissions = attributes::<F>(which).permissions;
+                world.failing(|world| world.protect(first, count, permissions))
+            }
+            Op::Harvest { first, count, accessed, dirty } => {
+                let (first, count) = place(first, count);
+                world.failing(|world| world.harvest(first, count, Touched { accessed, dirty }))
+            }
+            Op::Copy { first, count, protect } => {
+                let (first, count) = place(first, count);
+                let mut other = World::<F>::new(frames);
+                let half = count / 2;
+                let both = [(first, half), (first + half, count - half), (first, count)];
+                for (nth, (first, count)) in both.into_iter().enumerate().filter(|(_, part)| part.1 != 0) {
+                    let expected = nth == 2 && other.model.range(first..first + count).next().is_some();
+                    let copied = world.failing(|world| world.copy(&mut other, first, count, protect));
+                    assert_eq!(copied.is_err(), expected, "{copied:?}");
+                    other.check([first, first + count - 1]);
+                }
+                other.destroy();
+                Ok(())
+            }
+            Op::Access { page, write } => {
+                world.access(window.start + page % span, write);
+                Ok(())
+            }
+        };
+        let edges = [window.start, window.start + span / 3, window.start + span / 2, window.end - 1];
+        world.check(edges);
+    }
+    world.destroy();
+}
+
+pub(super) fn op() -> impl Strategy<Value = Op> {
+    let at = || (any::<u64>(), prop_oneof![0..3_u64, 0..600_u64, Just(511), Just(1023), any::<u64>()]);
+    prop_oneof![
+        4 => (at(), 0..4000_u64, 0..16_usize, 0..8_u8, any::<bool>()).prop_map(
+            |((first, count), frame, attributes, largest, touched)| Op::Map {
+                first: if largest % 2 == 0 { first & !511 } else { first },
+                count, frame, attributes, largest, touched,
+            }
+        ),
+        3 => at().prop_map(|(first, count)| Op::Unmap { first, count }),
+        1 => at().prop_map(|(first, count)| Op::Forget { first, count }),
+        2 => (at(), 0..16_usize).prop_map(|((first, count), attributes)| Op::Protect { first, count, attributes }),
+        1 => (at(), any::<bool>(), any::<bool>())
+            .prop_map(|((first, count), accessed, dirty)| Op::Harvest { first, count, accessed, dirty }),
+        1 => (at(), any::<bool>())
+            .prop_map(|((first, count), protect)| Op::Copy { first, count, protect }),
+        2 => (any::<u64>(), any::<bool>()).prop_map(|(page, write)| Op::Access { page, write }),
+    ]
+}
+
+macro_rules! formats {
+    ($($name:ident: $format:ty, $window:expr, $frames:expr;)*) => {$(
+        proptest! {
+            #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+            #[test]
+            fn $name(ops in proptest::collection::vec(op(), 1..24)) {
+                run::<$format>($window, $frames, &ops);
+            }
+        }
+    )*};
+}
+
+formats! {
+    x86_64_around_a_gibibyte: X86_64<4>, 0x3_FC00..0x4_0400, 40;
+    x86_64_upper_half: X86_64<4>, 0xF_FFFF_FFFF_F000..0x10_0000_0000_0000, 40;
+    x86_64_five_levels: X86_64<5>, 0x3_FC00..0x4_0400, 40;
+    toy_of_sixteen_pages: Toy<2, 2, 0>, 0..16, 12;
+    toy_of_three_levels: Toy<3, 2, 0>, 0..64, 40;
+}
