@@ -6,6 +6,7 @@
 //! | [`arena`] | memory for arena allocators, placed alike for all |
 //! | [`rounds`] | interleaved rounds, median, geometric mean |
 //! | [`subject`] | what every allocator is measured through |
+//! | [`family`] | the same for those that bring their own memory, through `malloc` and its kin |
 //! | [`peers`], [`ours`] | the allocators |
 //! | [`heap`] | heap traces: timed, checked and squeezed |
 //! | [`frames`] | frame traces: timed and checked |
@@ -25,6 +26,7 @@ pub mod arena;
 pub mod children;
 pub mod cli;
 pub mod clock;
+pub mod family;
 pub mod figures;
 pub mod frames;
 pub mod heap;

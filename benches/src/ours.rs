@@ -7,8 +7,10 @@ use hectare_core::{Figures, RegionHeap};
 
 use crate::subject::{Subject, or_null};
 
+mod hosted;
 mod slab;
 
+pub use hosted::Hosted;
 pub use slab::Slab;
 
 /// Any of our heaps that is given its memory as a region.

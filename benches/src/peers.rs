@@ -6,6 +6,8 @@ mod buddy_system;
 mod dlmalloc;
 mod good_memory;
 mod linked_list;
+#[cfg(feature = "native-peers")]
+mod native;
 mod rlsf;
 mod slab_allocator_rs;
 mod system;
@@ -16,6 +18,8 @@ pub use buddy_system::BuddySystem;
 pub use dlmalloc::Dlmalloc;
 pub use good_memory::GoodMemory;
 pub use linked_list::LinkedList;
+#[cfg(feature = "native-peers")]
+pub use native::{Jemalloc, Mimalloc, Snmalloc};
 pub use rlsf::Rlsf;
 pub use slab_allocator_rs::SlabAllocatorRs;
 pub use system::System;

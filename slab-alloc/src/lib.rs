@@ -13,11 +13,19 @@ pub mod cpu_cache;
 #[cfg(target_has_atomic = "ptr")]
 pub mod cpu_heap;
 mod exchange;
+#[cfg(any(feature = "hosted", hectare_loom))]
+#[cfg(target_has_atomic = "64")]
+pub mod free;
 mod front;
 pub mod fronted;
 pub mod geometry;
 pub mod hardened;
 pub mod heap;
+#[cfg(all(feature = "hosted", target_os = "linux", target_pointer_width = "64", not(hectare_loom)))]
+pub mod hosted;
+#[cfg(any(feature = "hosted", hectare_loom))]
+#[cfg(target_has_atomic = "64")]
+pub mod inbox;
 pub mod info;
 #[cfg(target_has_atomic = "ptr")]
 mod magazine;

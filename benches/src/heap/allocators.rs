@@ -14,7 +14,8 @@ use super::smallest::smallest_ratio;
 use super::survey::{Survey, survey};
 use super::threads::{Threads, threaded};
 use crate::arena::Arena;
-use crate::ours::{Region, Slab};
+use crate::family::Family;
+use crate::ours::{Hosted, Region, Slab};
 use crate::peers;
 use crate::subject::Subject;
 
@@ -109,7 +110,14 @@ pub static ALLOCATORS: &[Allocator] = &[
     entry::<peers::GoodMemory>("good_memory_allocator", Class::General),
     entry::<peers::BuddySystem>("buddy_system_allocator", Class::General),
     entry::<peers::LinkedList>("linked_list_allocator", Class::General),
-    entry::<peers::System>("system", Class::Hosted),
+    entry::<Family<Hosted>>("hectare-hosted", Class::Hosted),
+    entry::<Family<peers::System>>("system", Class::Hosted),
+    #[cfg(feature = "native-peers")]
+    entry::<Family<peers::Mimalloc>>("mimalloc", Class::Hosted),
+    #[cfg(feature = "native-peers")]
+    entry::<Family<peers::Snmalloc>>("snmalloc", Class::Hosted),
+    #[cfg(feature = "native-peers")]
+    entry::<Family<peers::Jemalloc>>("jemalloc", Class::Hosted),
     entry::<peers::SlabAllocatorRs>(
         "slab_allocator_rs",
         Class::Lesser("never gives memory back to other sizes"),
