@@ -4,14 +4,16 @@
 use hectare_core::{AllocError, Frame, FrameRun, FreeError, Order, RegionError};
 
 use crate::banks::Banks;
+use crate::engine::hand::Hand;
 use crate::geometry::{Geometry, Rows64, Word};
-use crate::layout::{Layout, Level, MAX_LEVELS, NONE};
-use crate::row::{bit, full};
+use crate::layout::{Layout, Level, MAX_LEVELS};
+use crate::row::bit;
 
 mod check;
 mod exact;
 mod figures;
 mod free;
+mod hand;
 mod index;
 mod recover;
 mod request;
@@ -35,29 +37,32 @@ mod take;
 ///
 ///  index     for each level and class c: the rows whose largest aligned run of set bits has length 2^c
 /// ```
-/// A row that is full says nothing by itself: its *parent's* bit tells whether it is free or allocated as a whole. So a
-/// large block changes one bit, and a row that fills up is merged by setting one.
+/// A unit that is not split is a *whole*, free or allocated: its parent's bits say which, and the row below it says nothing.
+/// So a large block changes one bit, and a row that fills up is merged by setting one.
 ///
-/// A request is served from the row with the smallest class that fits, of those the one at the lowest address, and
-/// in it from the lowest run that breaks no larger one. Rows that serve single frames and huge pages are *hot*: kept
-/// out of the index, so that most calls change one word. A hot row is put back before a request is refused or a larger
-/// block is broken for it.
+/// A request is served from the row with the smallest class that fits, of those the one at the lowest address, and in it
+/// from the lowest run that breaks no larger one. Rows whose bits changed are kept *at hand*, and the index learns of them
+/// later, so that most calls change one word (`engine/hand.rs` tells more). All are settled before a request is refused.
 ///
 /// # Invariants
 /// * a set bit of a split row is a free frame or unit inside a bank, and no frame outside the banks is free
-/// * a unit's bit is set iff the row below it is full, not hot and free as a whole; a full row has only full rows below
-/// * the index has exactly the rows that are neither empty nor full nor hot, each under its class
+/// * a unit is a whole iff its bit among the wholes is set: then the row below is full, with only wholes below
+/// * a unit's bit is set only if it is a whole, and then all of it is free
+/// * the index has exactly the rows that are noted to be in it, each under the class of its note
+/// * a row that is not at hand is noted under its class, or under none if it is empty or a whole
 /// * a summary bit of the index is set iff its group has a row of that class
 /// * the count of free frames is that of the bits
 /// * if the geometry is exact: blocks begin at allocated frames of the banks, and allocated frames begin with a block
 ///
 /// # Complexity
-/// An order is allocated and freed in O(levels), at most 8 and for 64 GiB 5; freeing on level 1 looks at 2^(k−6) rows.
-/// Memory use is [`words_for`](crate::words_for) words: 0.140 bytes a frame for a gibibyte of 4 KiB frames.
+/// An order is allocated and freed in O(levels), at most 8 and for 64 GiB 5, and settling at most 256 rows besides: each of
+/// them was brought to hand by a call that had less to do for it.
+/// Memory use is [`words_for`](crate::words_for) words: 0.150 bytes a frame for a gibibyte of 4 KiB frames.
 #[derive(Debug)]
 pub struct Engine<'m, G: Geometry = Rows64> {
     pub(super) words: &'m mut [G::Word],
     pub(super) layout: Layout,
+    pub(super) hand: Hand,
     /// What the layout covers.
     pub(super) span: Option<FrameRun>,
     pub(super) banks: Banks<'m>,
@@ -74,6 +79,7 @@ impl<'m, G: Geometry> Engine<'m, G> {
         Self {
             words: &mut [],
             layout: Layout::EMPTY,
+            hand: Hand::EMPTY,
             banks: Banks::new(&mut []),
             free: 0,
             least_free: 0,
@@ -108,6 +114,8 @@ impl<'m, G: Geometry> Engine<'m, G> {
             engine.give_run(engine.offset(bank.first()), bank.count());
             number += 1;
         }
+        engine.put_all_back();
+        engine.hand = Hand::EMPTY;
         engine.least_free = engine.free;
         Ok(engine)
     }
@@ -137,18 +145,14 @@ impl<'m, G: Geometry> Engine<'m, G> {
     /// [`AllocError::OutOfMemory`] if fewer frames are free, else [`AllocError::Fragmented`].
     #[inline]
     pub fn allocate_order(&mut self, order: Order) -> Result<Frame, AllocError> {
-        if order == Order::ZERO {
-            if let Some(offset) = self.take_hot() {
+        let at_hand = if order == Order::ZERO { self.take_frame_at_hand() } else { None };
+        match at_hand.or_else(|| self.take_block_of(order)) {
+            Some(offset) => {
                 self.mark(offset);
-                return Ok(self.frame(offset));
+                Ok(self.frame(offset))
             }
-        } else if u32::from(order.get()) == G::HUGE {
-            if let Some(offset) = self.take_hot_huge() {
-                self.mark(offset);
-                return Ok(self.frame(offset));
-            }
+            None => Err(self.refuse(order.frames())),
         }
-        self.allocate_block(order)
     }
 
     /// Gives back 2^k frames at a multiple of 2^k: a block, a part of one, or several that fill it. O(levels) and as
@@ -160,14 +164,7 @@ impl<'m, G: Geometry> Engine<'m, G> {
     /// they are not one block. Nothing is changed then.
     #[inline]
     pub fn free_order(&mut self, frame: Frame, order: Order) -> Result<(), FreeError> {
-        if order == Order::ZERO {
-            if self.banks.last_holds(frame, 1) && self.give_hot(self.offset(frame)) {
-                return Ok(());
-            }
-        } else if u32::from(order.get()) == G::HUGE
-            && frame.is_aligned(order)
-            && self.banks.last_holds(frame, order.frames())
-            && self.give_hot_huge(self.offset(frame))
+        if order == Order::ZERO && self.banks.last_holds(frame, 1) && self.give_at_hand(self.offset(frame), 0)
         {
             return Ok(());
         }
@@ -187,21 +184,30 @@ impl<'m, G: Geometry> Engine<'m, G> {
         Ok(())
     }
 
-    /// What is not served from the row at hand.
+    /// What is not one frame of the row at hand. (The offset alone, because it returns in registers.)
     #[inline(never)]
-    fn allocate_block(&mut self, order: Order) -> Result<Frame, AllocError> {
-        match self.take_order(u32::from(order.get())) {
-            Some(offset) => {
-                self.mark(offset);
-                Ok(self.frame(offset))
+    fn take_block_of(&mut self, order: Order) -> Option<usize> {
+        let order = u32::from(order.get());
+        // A path of its own, where the order is a constant.
+        if order == G::HUGE {
+            if let Some(offset) = self.take_at_hand(G::HUGE) {
+                return Some(offset);
             }
-            None => Err(self.refuse(order.frames())),
         }
+        self.take_order(order)
     }
 
     /// What does not go to the row at hand.
     #[inline(never)]
     fn free_block(&mut self, frame: Frame, order: Order) -> Result<(), FreeError> {
+        // A path of its own, where the order is a constant.
+        if u32::from(order.get()) == G::HUGE
+            && frame.is_aligned(order)
+            && self.banks.last_holds(frame, 1 << G::HUGE)
+            && self.give_at_hand(self.offset(frame), G::HUGE)
+        {
+            return Ok(());
+        }
         if !frame.is_aligned(order) {
             return Err(FreeError::Misaligned);
         }
@@ -209,6 +215,9 @@ impl<'m, G: Geometry> Engine<'m, G> {
             return Err(FreeError::Foreign);
         }
         let offset = self.offset(frame);
+        if self.give_at_hand(offset, u32::from(order.get())) {
+            return Ok(());
+        }
         if G::EXACT {
             if !self.is_run_allocated(offset, order.frames()) {
                 return Err(FreeError::NotAllocated);
@@ -233,7 +242,16 @@ impl<'m, G: Geometry> Engine<'m, G> {
         let layout = Layout::over::<G>(span).ok_or(RegionError::TooLarge)?;
         let words = words.get_mut(..layout.words).ok_or(RegionError::TooSmall)?;
         words.fill(G::Word::ZERO);
-        Ok(Self { words, layout, banks, free: 0, least_free: 0, refused: (0, 0), span: Some(span) })
+        Ok(Self {
+            words,
+            layout,
+            hand: Hand::EMPTY,
+            banks,
+            free: 0,
+            least_free: 0,
+            refused: (0, 0),
+            span: Some(span),
+        })
     }
 
     /// Why a request for so many frames cannot be served; it is counted.
@@ -291,16 +309,30 @@ impl<'m, G: Geometry> Engine<'m, G> {
         self.word_at(self.slot(level, row))
     }
 
-    /// Whether this row is the one kept at hand on its level.
-    #[inline(always)]
-    pub(super) fn is_hot(&self, level: usize, row: usize) -> bool {
-        self.level(level).hot == self.slot(level, row)
-    }
-
-    /// Whether a row is full and leaves it to its parent to say what that means.
+    /// Whether a row leaves it to its parent to say what it stands for. It is full then, and so are those below it.
     #[inline(always)]
     pub(super) fn is_whole(&self, level: usize, row: usize) -> bool {
-        self.row(level, row) == full::<G>() && !self.is_hot(level, row)
+        level + 1 < self.layout.count && self.are_wholes(level + 1, row >> G::LOG2, bit::<G>(row))
+    }
+
+    /// Whether these units of a row above level 0 are wholes.
+    #[inline(always)]
+    pub(super) fn are_wholes(&self, level: usize, row: usize, units: G::Word) -> bool {
+        self.word_at(row.wrapping_add(self.level(level).wholes)) & units == units
+    }
+
+    /// These units of a row above level 0 become wholes.
+    #[inline(always)]
+    pub(super) fn set_wholes(&mut self, level: usize, row: usize, units: G::Word) {
+        let at = row.wrapping_add(self.level(level).wholes);
+        self.set_word_at(at, self.word_at(at) | units);
+    }
+
+    /// A unit above level 0 is a whole no more.
+    #[inline(always)]
+    pub(super) fn clear_whole(&mut self, level: usize, unit: usize) {
+        let at = (unit >> G::LOG2).wrapping_add(self.level(level).wholes);
+        self.set_word_at(at, self.word_at(at) & !bit::<G>(unit));
     }
 
     /// Whether a row that [is whole](Self::is_whole) is free. O(levels).
@@ -338,12 +370,6 @@ impl<'m, G: Geometry> Engine<'m, G> {
     #[inline(always)]
     pub(super) fn place_of(order: u32) -> (usize, u32) {
         ((order / G::LOG2) as usize, order % G::LOG2)
-    }
-
-    /// The row that is kept at hand on a level.
-    pub(super) fn hot_row(&self, level: usize) -> Option<usize> {
-        let here = self.level(level);
-        if here.hot == NONE { None } else { Some(here.hot.wrapping_sub(here.shift)) }
     }
 
     /// How many orders its levels have.

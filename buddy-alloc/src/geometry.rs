@@ -39,8 +39,10 @@ pub trait Geometry: Debug + private::Sealed {
     type Word: Word;
     /// log2 of the bits in a row. There are as many orders on a level.
     const LOG2: u32;
-    /// The order besides 0 that is served from a row kept at hand.
+    /// The order besides 0 that has a path of its own.
     const HUGE: u32;
+    /// How many rows of level 0 are kept at hand, and how many of those above: at least 2, at most 128.
+    const AT_HAND: usize = 128;
     /// Whether the engine keeps where blocks begin, and refuses a free of another size.
     const EXACT: bool = false;
     /// Bits in a row.
@@ -75,9 +77,10 @@ impl Geometry for Rows4 {
     type Word = u8;
     const LOG2: u32 = 2;
     const HUGE: u32 = 2;
+    const AT_HAND: usize = 3;
 }
 
-/// A geometry whose engine also keeps where each block begins: 1 bit more a frame, 0.264 bytes in all for [`Rows64`].
+/// A geometry whose engine also keeps where each block begins: 1 bit more a frame, 0.275 bytes in all for [`Rows64`].
 ///
 /// What is given back must be exactly a block (or run) as it was handed out: another size or start is
 /// [`FreeError::WrongSize`](hectare_core::FreeError::WrongSize). A part is given back after
@@ -91,6 +94,7 @@ impl<G: Geometry> Geometry for Exact<G> {
     type Word = G::Word;
     const LOG2: u32 = G::LOG2;
     const HUGE: u32 = G::HUGE;
+    const AT_HAND: usize = G::AT_HAND;
     const EXACT: bool = true;
 }
 

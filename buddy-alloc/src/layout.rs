@@ -1,7 +1,11 @@
 //! Where each level's rows and index lie in the caller's slice of words.
 //!
 //! ```text
-//!  words   [ rows of level 0 ……… | index of level 0 | rows of level 1 | index | … | one row, at the top | index | heads ]
+//!  words   [ rows of level 0 ……… | notes | index of level 0 | rows of level 1 | wholes | notes | index | … | heads ]
+//!
+//!  wholes  above level 0: for each row a word, bit set = this unit is no split row: it is free or allocated as a whole
+//!
+//!  notes   for each row 4 bits: under which class it is in the index, and whether it is at hand
 //!
 //!  index   tier 0: for each group of 64 rows, one word for each class: bit r = row r has that class
 //!          tier 1: for each group of 64 groups, one word for each class: bit g = group g has such a row
@@ -36,16 +40,26 @@ pub(crate) struct Level {
     pub(crate) depth: usize,
     /// Bit c: some indexed row has class c.
     pub(crate) classes: u32,
-    /// The word of the row kept at hand, or [`NONE`].
-    pub(crate) hot: usize,
+    /// Add this to a row's number to get the word that says which of its units are wholes (wrapping); above level 0.
+    pub(crate) wholes: usize,
+    /// Add this to a row's number, divided by the notes in a word, to get the word that has its note (wrapping).
+    pub(crate) notes: usize,
 }
 
 /// No row: beyond every slice.
 pub(crate) const NONE: usize = usize::MAX;
 
 impl Level {
-    const EMPTY: Self =
-        Self { shift: 0, first: 0, rows: 0, tiers: [0; MAX_LEVELS], depth: 0, classes: 0, hot: NONE };
+    const EMPTY: Self = Self {
+        shift: 0,
+        first: 0,
+        rows: 0,
+        tiers: [0; MAX_LEVELS],
+        depth: 0,
+        classes: 0,
+        wholes: 0,
+        notes: 0,
+    };
 }
 
 /// The shape of the metadata over a span of frames.
@@ -96,6 +110,13 @@ impl Layout {
             (here.first, here.rows) = (first, rows);
             here.shift = layout.words.wrapping_sub(first);
             layout.words += rows;
+            if level > 0 {
+                here.wholes = layout.words.wrapping_sub(first);
+                layout.words += rows;
+            }
+            let notes = G::LOG2 - 2;
+            here.notes = layout.words.wrapping_sub(first >> notes);
+            layout.words += ((first + rows - 1) >> notes) - (first >> notes) + 1;
             let mut groups = rows;
             loop {
                 groups = groups.div_ceil(1 << G::LOG2);
@@ -126,7 +147,7 @@ impl Layout {
 ///
 /// const ONE_GIB: FrameRun = FrameRun::new(Frame::new(0x8_0000), 1 << 18).unwrap();
 /// static METADATA: [u64; words_for::<Rows64>(ONE_GIB).unwrap()] = [0; words_for::<Rows64>(ONE_GIB).unwrap()];
-/// assert!(size_of_val(&METADATA) * 100 < 14 * (1 << 18)); // less than 0.14 bytes a frame
+/// assert!(size_of_val(&METADATA) * 100 < 15 * (1 << 18)); // less than 0.15 bytes a frame
 /// ```
 #[must_use]
 pub const fn words_for<G: Geometry>(span: FrameRun) -> Option<usize> {

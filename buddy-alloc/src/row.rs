@@ -57,10 +57,12 @@ impl<G: Geometry> Runs<G> {
     /// that a row could have: it is never asked.
     #[inline(always)]
     pub(crate) fn largest(&self) -> u32 {
-        let mut largest = 0;
-        let mut class = 1;
+        // Each class from the one below: here all of them are wanted.
+        let (mut runs, mut largest, mut class) = (self.0, 0, 1);
         while class < G::LOG2 {
-            largest += u32::from(self.ends(class) != G::Word::ZERO);
+            let pairs = G::Word::truncate(MULTIPLES[class as usize % CLASSES]);
+            runs = runs & (runs >> (1 << (class - 1))) & pairs;
+            largest += u32::from(runs != G::Word::ZERO);
             class += 1;
         }
         largest

@@ -90,12 +90,10 @@ impl<G: Geometry> Engine<'_, G> {
         }
     }
 
-    /// A row as it is when every hot row has been put back.
+    /// A row as it is when the rows at hand that are full have gone to their parents.
     pub(super) fn settled(&self, level: usize, row: usize) -> G::Word {
         let mut word = self.row(level, row);
-        for lower in 0..level {
-            let Some(hot) = self.hot_row(lower) else { continue };
-            let mut child = hot;
+        for (lower, mut child) in self.full_at_hand().filter(|(lower, _)| *lower < level) {
             for _ in lower + 1..level {
                 child >>= G::LOG2;
             }

@@ -5,7 +5,6 @@ use hectare_core::FreeError;
 
 use crate::engine::Engine;
 use crate::geometry::{Geometry, Word};
-use crate::layout::{MAX_LEVELS, NONE};
 use crate::row::{bit, bit_number, full, low};
 
 impl<G: Geometry> Engine<'_, G> {
@@ -19,11 +18,14 @@ impl<G: Geometry> Engine<'_, G> {
         let (row, unit) = (Self::row_of(level, offset), Self::unit_of(level, offset));
         let mask = low::<G>(class) << bit_number::<G>(unit);
         let allocated = self.row(level, row) & mask == G::Word::ZERO;
-        if !(allocated && (level == 0 || self.are_units_whole(level, unit, 1 << class))) {
+        if !(allocated && (level == 0 || self.are_wholes(level, row, mask))) {
             self.prepare(level, row, unit, class)?;
         }
         self.set(level, row, mask);
         self.free += 1 << order;
+        if order != 0 && self.slot(level, row) <= self.hand.hint(order) {
+            self.hand.remember(order, offset);
+        }
         Ok(())
     }
 
@@ -42,44 +44,6 @@ impl<G: Geometry> Engine<'_, G> {
             return Err(FreeError::NotAllocated);
         }
         Ok(())
-    }
-
-    /// Takes one frame back if it lies in the row at hand and is allocated; whether it did.
-    #[inline(always)]
-    pub(super) fn give_hot(&mut self, offset: usize) -> bool {
-        let (hot, shift) = (self.level(0).hot, self.level(0).shift);
-        if (offset >> G::LOG2).wrapping_add(shift) != hot || !self.is_block(offset, 1) {
-            return false;
-        }
-        // The place of the hot row rather than that of the frame's: it is known earlier.
-        let word = self.word_at(hot);
-        if word & bit::<G>(offset) != G::Word::ZERO {
-            return false;
-        }
-        self.set_word_at(hot, word | bit::<G>(offset));
-        self.free += 1;
-        self.unmark(offset);
-        true
-    }
-
-    /// Takes a huge page back if it lies in the row at hand and was allocated as a whole; whether it did.
-    #[inline(always)]
-    pub(super) fn give_hot_huge(&mut self, offset: usize) -> bool {
-        let (level, class) = const { ((G::HUGE / G::LOG2) as usize, G::HUGE % G::LOG2) };
-        let (row, unit) = (Self::row_of(level, offset), Self::unit_of(level, offset));
-        let (at, mask) = (self.level(level).hot, low::<G>(class) << bit_number::<G>(unit));
-        let word = self.word_at(at);
-        if at != self.slot(level, row)
-            || word & mask != G::Word::ZERO
-            || !self.are_units_whole(level, unit, 1 << class)
-            || !self.is_block(offset, 1 << G::HUGE)
-        {
-            return false;
-        }
-        self.unmark(offset);
-        self.set_word_at(at, word | mask);
-        self.free += 1 << G::HUGE;
-        true
     }
 
     /// Takes a run back whose frames all lie in a bank and are allocated.
@@ -115,16 +79,6 @@ impl<G: Geometry> Engine<'_, G> {
         self.is_whole(level, row) && (trusts || !self.is_free_as_a_whole(level, row))
     }
 
-    /// Whether the rows of these units, whose bits are clear, are full: they were allocated as a whole.
-    #[inline(always)]
-    fn are_units_whole(&self, level: usize, first: usize, count: usize) -> bool {
-        let below = self.level(level.wrapping_sub(1));
-        let start = first.wrapping_add(below.shift);
-        let rows = self.words.get(start..start.wrapping_add(count)).unwrap_or_default();
-        let all = rows.iter().fold(full::<G>(), |all, word| all & *word);
-        rows.len() == count && all == full::<G>() && below.hot.wrapping_sub(start) >= count
-    }
-
     /// Whether no frame of these units, whose bits are clear, is free.
     fn are_units_allocated(&self, level: usize, first: usize, count: usize) -> bool {
         (first..first + count).all(|row| {
@@ -141,51 +95,50 @@ impl<G: Geometry> Engine<'_, G> {
     #[cold]
     fn break_up(&mut self, level: usize, row: usize) {
         let (mut level, mut row) = (level, row);
-        while level < self.layout.count && self.is_whole(level, row) {
+        while self.is_whole(level, row) {
             self.set_word_at(self.slot(level, row), G::Word::ZERO);
+            self.clear_whole(level + 1, row);
             (level, row) = (level + 1, row >> G::LOG2);
         }
     }
 
-    /// The rows of these units, each allocated as a whole or in parts, become full.
+    /// Units whose bits are clear, each allocated as a whole or in parts, become wholes.
     fn fill_units(&mut self, level: usize, first: usize, count: usize) {
         for row in first..first + count {
-            if self.row(level - 1, row) == G::Word::ZERO {
-                if level > 1 {
-                    self.fill_units(level - 1, row << G::LOG2, 1 << G::LOG2);
-                }
-                if self.is_hot(level - 1, row) {
-                    self.layout.levels[(level - 1) % MAX_LEVELS].hot = NONE;
-                }
-                self.set_word_at(self.slot(level - 1, row), full::<G>());
+            if self.is_whole(level - 1, row) {
+                continue;
             }
+            if level > 1 {
+                self.fill_units(level - 1, row << G::LOG2, 1 << G::LOG2);
+            }
+            self.forget(level - 1, row);
+            self.set_word_at(self.slot(level - 1, row), full::<G>());
+            self.set_wholes(level, row >> G::LOG2, bit::<G>(row));
         }
     }
 
     /// Sets bits in a row that speaks for itself.
     #[inline]
     pub(super) fn set(&mut self, level: usize, row: usize, mask: G::Word) {
+        if !self.is_at_hand(level, row) {
+            self.add(level, row);
+        }
         let at = self.slot(level, row);
-        let before = self.word_at(at);
-        let word = before | mask;
-        if self.level(level).hot == at {
-            self.set_word_at(at, word);
-        } else if word == full::<G>() {
-            self.set_word_at(at, word);
-            if let Some(class) = Self::class(before) {
-                self.leave(level, row, class);
-            }
+        let word = self.word_at(at) | mask;
+        self.set_word_at(at, word);
+        if word == full::<G>() {
+            self.forget(level, row);
             self.fill(level, row);
-        } else {
-            self.reindex(level, row, Self::class(before), word);
         }
     }
 
-    /// A row is full and free, and in no index: its parent gets it.
+    /// A row is full and free, neither at hand nor in an index: its parent gets it.
     pub(super) fn fill(&mut self, level: usize, row: usize) {
         // The planted fault: full rows are not merged.
         if level + 1 < self.layout.count && !cfg!(hectare_plant = "buddy_no_merge") {
-            self.set(level + 1, row >> G::LOG2, bit::<G>(row));
+            let (parent, unit) = (row >> G::LOG2, bit::<G>(row));
+            self.set_wholes(level + 1, parent, unit);
+            self.set(level + 1, parent, unit);
         }
     }
 }

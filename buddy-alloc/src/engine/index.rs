@@ -7,19 +7,6 @@ use crate::layout::MAX_LEVELS;
 use crate::row::{Runs, bit, bit_number, full};
 
 impl<G: Geometry> Engine<'_, G> {
-    /// Row `row` of `level` enters the index. O(depth), mostly one word.
-    #[inline(always)]
-    pub(super) fn enter(&mut self, level: usize, row: usize, class: u32) {
-        let here = self.level(level);
-        let number = row.wrapping_sub(here.first);
-        let Some(word) = self.words.get_mut(Self::entry(here.tiers[0], number, class)) else { return };
-        let before = *word;
-        *word = before | bit::<G>(number);
-        if before == G::Word::ZERO {
-            self.enter_above(level, number >> G::LOG2, class);
-        }
-    }
-
     /// A group of tier 0 has a row of this class now: the tiers above learn of it.
     #[inline(never)]
     fn enter_above(&mut self, level: usize, mut number: usize, class: u32) {
@@ -49,6 +36,31 @@ impl<G: Geometry> Engine<'_, G> {
         }
     }
 
+    /// Row `row` of `level` goes from one class to another; 0 is none, else they are one more than the class. O(depth).
+    ///
+    /// Without a branch on either: whether a row was in the index, and will be, is as good as random.
+    #[inline(always)]
+    pub(super) fn move_in_index(&mut self, level: usize, row: usize, from: u32, to: u32) {
+        let here = self.level(level);
+        let (number, tier) = (row.wrapping_sub(here.first), here.tiers[0]);
+        let left = if from == 0 { G::Word::ZERO } else { bit::<G>(number) };
+        let entered = if to == 0 { G::Word::ZERO } else { bit::<G>(number) };
+        let (from, to) = (from.saturating_sub(1), to.saturating_sub(1));
+        let (leaves, enters) = (Self::entry(tier, number, from), Self::entry(tier, number, to));
+        let before = self.word_at(leaves);
+        let after = before & !left;
+        self.set_word_at(leaves, after);
+        if after == G::Word::ZERO && before != G::Word::ZERO {
+            self.leave_above(level, number >> G::LOG2, from);
+        }
+        let before = self.word_at(enters);
+        let after = before | entered;
+        self.set_word_at(enters, after);
+        if before == G::Word::ZERO && after != G::Word::ZERO {
+            self.enter_above(level, number >> G::LOG2, to);
+        }
+    }
+
     /// A group of tier 0 has no row of this class any more: the tiers above learn of it.
     #[inline(never)]
     fn leave_above(&mut self, level: usize, mut number: usize, class: u32) {
@@ -67,7 +79,7 @@ impl<G: Geometry> Engine<'_, G> {
 
     /// Where a tier keeps the bit of member `number` for a class.
     #[inline(always)]
-    fn entry(tier: usize, number: usize, class: u32) -> usize {
+    pub(super) fn entry(tier: usize, number: usize, class: u32) -> usize {
         tier.wrapping_add((number >> G::LOG2) * G::LOG2 as usize).wrapping_add(class as usize)
     }
 

@@ -130,7 +130,7 @@ impl<G: Geometry> Engine<'_, G> {
         let mut group = Group::of(self.allocate_order(order)?, order);
         if order == Order::ZERO && G::BITS == u64::BITS {
             // The rest of the row at hand, which has the frame just taken.
-            group.blocks |= self.take_from_hot(most.get() - 1);
+            group.blocks |= self.take_rest(most.get() - 1);
             return Ok(group);
         }
         for _ in 1..most.get() {
@@ -234,8 +234,8 @@ impl<G: Geometry> Engine<'_, G> {
     }
 
     /// Takes the lowest frames of the row at hand, at most `most`: the bits.
-    fn take_from_hot(&mut self, most: u32) -> u64 {
-        let (at, shift) = (self.level(0).hot, self.level(0).shift);
+    fn take_rest(&mut self, most: u32) -> u64 {
+        let (at, shift) = (self.hand.hint(0), self.level(0).shift);
         let word = self.word_at(at);
         let mut rest = word;
         for _ in 0..most.min(word.ones()) {

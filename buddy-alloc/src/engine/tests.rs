@@ -1,6 +1,6 @@
 //! Every state that 16 frames in rows of 4 can reach, and every call in each of them.
 //!
-//! The engine of [`Rows4`] has three levels over 16 frames: every split, carry, hot row and index tier is met. A state
+//! The engine of [`Rows4`] has three levels over 16 frames: every split, carry, row at hand and index tier is met. A state
 //! is all that the engine keeps: its words and its levels. The plain model is a number with a bit for each free frame,
 //! and for an exact engine one with a bit where each block begins.
 
@@ -16,8 +16,9 @@ use core::num::NonZero;
 use hectare_core::CheckInvariants;
 
 use super::*;
+use crate::engine::hand::{Hand, RECENT};
 use crate::geometry::Rows4;
-use crate::layout::words_for;
+use crate::layout::{NONE, words_for};
 
 const FRAMES: u32 = 16;
 const LARGEST: u8 = 4;
@@ -120,20 +121,38 @@ fn step<G: Geometry>(engine: &mut Engine<'_, G>, plain: &mut Plain, base: u64, c
     }
 }
 
-/// A state: the words, which have 4 bits each, and for each level its classes and its hot row. It is a key and a copy.
+/// A state: the words, which have 4 bits each, the classes of each level, and the rows at hand. It is a key and a copy.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct State {
-    words: u64,
-    levels: [(u8, u8); 3],
+    words: u128,
+    classes: [u8; 3],
+    /// The rows at hand.
+    rows: [[u8; Rows4::AT_HAND]; 2],
+    lengths: [u8; 2],
+    hints: [u8; ORDERS],
+    recent: [[u8; RECENT]; ORDERS],
+    tops: [u8; ORDERS],
 }
 
+const ORDERS: usize = LARGEST as usize + 1;
+
 impl State {
-    #[expect(clippy::cast_possible_truncation, reason = "two classes, twelve words")]
+    #[expect(clippy::cast_possible_truncation, reason = "two classes, 24 words; nothing is cut to 255")]
     fn of<G: Geometry<Word = u8>>(engine: &Engine<'_, G>) -> Self {
-        let words = engine.words.iter().rev().fold(0, |words, word| words << 4 | u64::from(*word));
-        let levels =
-            [0, 1, 2].map(|level| (engine.level(level).classes as u8, engine.level(level).hot as u8));
-        Self { words, levels }
+        let words = engine.words.iter().rev().fold(0, |words, word| words << 4 | u128::from(*word));
+        let hand = &engine.hand;
+        let rows = [0, 1].map(|list| {
+            core::array::from_fn(|at| if at < hand.lengths[list] { hand.rows[list][at] as u8 } else { 0 })
+        });
+        Self {
+            words,
+            classes: [0, 1, 2].map(|level| engine.level(level).classes as u8),
+            rows,
+            lengths: hand.lengths.map(|length| length as u8),
+            hints: core::array::from_fn(|order| hand.hints[order] as u8),
+            recent: core::array::from_fn(|order| hand.recent[order].map(|offset| offset as u8)),
+            tops: core::array::from_fn(|order| hand.tops[order]),
+        }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "four bits")]
@@ -141,30 +160,68 @@ impl State {
         for (at, word) in engine.words.iter_mut().enumerate() {
             *word = (self.words >> (4 * at)) as u8 & 0xf;
         }
-        for (level, (classes, hot)) in engine.layout.levels.iter_mut().zip(self.levels) {
+        for (level, classes) in engine.layout.levels.iter_mut().zip(self.classes) {
             level.classes = classes.into();
-            level.hot = if hot == u8::MAX { NONE } else { hot.into() };
+        }
+        let place = |at: u8| if at == u8::MAX { NONE } else { at.into() };
+        let hand = &mut engine.hand;
+        hand.lengths = self.lengths.map(usize::from);
+        for (places, rows) in hand.rows.iter_mut().zip(self.rows) {
+            places.iter_mut().zip(rows).for_each(|(place, row)| *place = row.into());
+        }
+        for order in 0..ORDERS {
+            hand.hints[order] = place(self.hints[order]);
+            hand.recent[order] = self.recent[order].map(place);
+            hand.tops[order] = self.tops[order];
         }
         (engine.free, engine.least_free) = (free.count_ones().into(), 0);
     }
 }
 
-/// All states from the empty engine on, at most `limit`: how many, and how many meanings they have. `settled` puts the hot
-/// rows back after every call: fewer states, the same meanings.
-fn explore<G: Geometry<Word = u8>>(base: u64, limit: usize, settled: bool) -> (usize, usize) {
+/// What an engine keeps from call to call.
+#[derive(Clone, Copy)]
+enum Kept {
+    /// Rows at hand, and where to look first.
+    All,
+    /// Rows at hand.
+    Rows,
+    Nothing,
+}
+
+impl Kept {
+    fn forget<G: Geometry>(self, engine: &mut Engine<'_, G>) {
+        if matches!(self, Self::Nothing) {
+            engine.put_all_back();
+            engine.hand = Hand::EMPTY;
+        } else if matches!(self, Self::Rows) {
+            let hint = engine.hand.hint(0);
+            let Hand { rows, lengths, .. } = engine.hand;
+            engine.hand = Hand { rows, lengths, ..Hand::EMPTY };
+            engine.hand.set_hint(0, hint);
+        }
+    }
+}
+
+/// All states from the empty engine on, at most `limit`: how many, and how many meanings they have. `kept` says what
+/// the engine keeps from call to call: with less there are fewer states, and the same meanings.
+fn explore<G: Geometry<Word = u8>>(base: u64, limit: usize, kept: Kept) -> (usize, usize) {
     let span = FrameRun::new(Frame::new(base), FRAMES.into()).unwrap();
     let mut table = [None; 2];
     let mut banks = Banks::new(&mut table);
     banks.add(span).unwrap();
     let mut words = vec![0xff; words_for::<G>(span).unwrap()];
-    assert!(words.len() <= 16, "a state holds 16 words");
+    assert!(words.len() <= 32, "a state holds 32 words");
     let mut engine = Engine::<G>::new(banks, &mut words).unwrap();
     assert_eq!(engine.layout.count, 3);
     let all = Plain { free: (1 << FRAMES) - 1, heads: 0 };
     let mut seen = HashMap::from([(State::of(&engine), all)]);
     let mut open = vec![(State::of(&engine), all)];
     let calls = calls::<G>();
-    while let Some((state, plain)) = open.pop() {
+    let mut random = 1_usize;
+    while !open.is_empty() {
+        // Any of them, so that a limit cuts breadth and depth alike.
+        random = random.wrapping_mul(0x9e37_79b1).wrapping_add(0x7f4a_7c15);
+        let (state, plain) = open.swap_remove((random >> 8) % open.len());
         for call in &calls {
             state.restore(&mut engine, plain.free);
             let mut after = plain;
@@ -172,9 +229,7 @@ fn explore<G: Geometry<Word = u8>>(base: u64, limit: usize, settled: bool) -> (u
             if !served && !matches!(call, Call::Take(..)) {
                 assert!(State::of(&engine) == state, "{call:?} was refused and changed something");
             }
-            if settled {
-                engine.put_all_back();
-            }
+            kept.forget(&mut engine);
             let next = State::of(&engine);
             if let Some(known) = seen.get(&next) {
                 assert_eq!(*known, after, "one state, two meanings");
@@ -205,10 +260,21 @@ fn limit() -> usize {
 
 #[test]
 fn every_state_of_sixteen_frames() {
-    let (states, meanings) = explore::<Rows4>(16, limit(), false);
+    let (states, meanings) = explore::<Rows4>(16, limit(), Kept::Nothing);
     // The number is what it is; a change of the engine may change it. That it is large shows that it was explored.
-    assert_eq!(states, limit().min(795_907));
+    assert_eq!(states, limit().min(83_522));
     assert_eq!(meanings, limit().min(1 << FRAMES));
+}
+
+/// The same with rows at hand: of many more states so many, whatever they mean.
+#[test]
+fn states_with_rows_at_hand() {
+    let most = limit().min(60_000);
+    for kept in [Kept::Rows, Kept::All] {
+        let (states, meanings) = explore::<Rows4>(16, most, kept);
+        assert_eq!(states, most);
+        assert!(meanings > most / 20, "{meanings}");
+    }
 }
 
 /// A block of order k is free, allocated, or two blocks of order k − 1 that are not both free: c(0) = 2 and c(k) =
@@ -220,7 +286,7 @@ fn every_block_of_sixteen_frames() {
 
     let expected = (0..LARGEST).fold(2, |count: usize, _| count.pow(2) + 1);
     assert_eq!(expected, 458_330);
-    let (states, meanings) = explore::<Exact<Rows4>>(16, limit(), true);
+    let (states, meanings) = explore::<Exact<Rows4>>(16, limit(), Kept::Nothing);
     // More states than meanings: a row without a free frame was allocated as a whole or frame by frame.
     assert_eq!((states, meanings), (limit().min(812_478), limit().min(expected)));
 }
@@ -232,7 +298,7 @@ fn every_block_of_sixteen_frames() {
 fn every_block_with_every_row_at_hand() {
     use crate::geometry::Exact;
 
-    let (states, meanings) = explore::<Exact<Rows4>>(16, limit(), false);
+    let (states, meanings) = explore::<Exact<Rows4>>(16, limit(), Kept::Rows);
     assert_eq!(meanings, 458_330);
     assert!(states > meanings, "{states}");
     std::println!("{states} states");
