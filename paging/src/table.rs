@@ -34,6 +34,7 @@ mod lookup;
 mod memory;
 mod range;
 mod runs;
+mod single;
 mod split;
 mod tlb;
 mod window;
@@ -44,6 +45,7 @@ pub use fill::MapOptions;
 pub use flush::{Flush, Fresh, Invalidation, Span};
 pub use lookup::Hit;
 pub use runs::{Mapping, Runs};
+pub use single::States;
 pub use tlb::{NotLoaded, Tlb};
 pub use window::{Live, TableWindow, identity};
 

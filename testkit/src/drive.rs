@@ -14,6 +14,7 @@ pub mod heap;
 pub mod objects;
 pub mod ranges;
 pub mod space;
+pub mod vm;
 
 use crate::arena::Damage;
 pub use frames::FrameModel;
@@ -21,6 +22,7 @@ pub use heap::{HeapModel, HeapUnderTest};
 pub use objects::{CacheUnderTest, ObjectModel};
 pub use ranges::RangeModel;
 pub use space::Space;
+pub use vm::{SpacesUnderTest, VmModel};
 
 /// An allocator and its shadow.
 pub trait Model {
@@ -163,6 +165,9 @@ pub enum Breach {
     /// The allocator's own check failed.
     #[error(transparent)]
     Invariant(#[from] Violation),
+    /// It did what it must not do, in words.
+    #[error("{0}")]
+    Behaviour(String),
     /// A write outside every region.
     #[error(transparent)]
     Damage(#[from] Damage),

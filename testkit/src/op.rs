@@ -16,9 +16,11 @@ pub mod frames;
 pub mod heap;
 pub mod objects;
 pub mod ranges;
+pub mod vm;
 
 pub use bytes::{decode_all, noise};
 pub use frames::FrameOp;
 pub use heap::HeapOp;
 pub use objects::ObjectOp;
 pub use ranges::RangeOp;
+pub use vm::VmOp;

@@ -23,7 +23,16 @@ bitflags::bitflags! {
         const NO_HUGE = 1 << 5;
         /// Something was mapped here since the area was made: what never was needs no look at the tables.
         const TOUCHED = 1 << 6;
+        /// A page was swapped out since then: there may be slots in the tables.
+        const SWAPPED = 1 << 7;
+        /// A page of its own, no longer the object's, may be here: a fork must copy it.
+        const OWN = 1 << 8;
     }
+}
+
+impl AreaFlags {
+    /// What happened to the area says nothing of what it is.
+    pub(super) const HISTORY: Self = Self::TOUCHED.union(Self::SWAPPED).union(Self::OWN);
 }
 
 /// The number of an object that is mapped: a file, shared memory. Its meaning is the pager's.
@@ -185,6 +194,53 @@ impl Area {
         self.tail.object.is_some() || self.tail.flags.contains(AreaFlags::DEVICE)
     }
 
+    /// The same with other rights.
+    #[must_use]
+    pub(super) const fn with_permissions(mut self, permissions: Permissions) -> Self {
+        self.tail.permissions = permissions;
+        self
+    }
+
+    /// The same without these flags.
+    #[must_use]
+    pub(super) fn without(mut self, flags: AreaFlags) -> Self {
+        self.tail.flags -= flags;
+        self
+    }
+
+    /// The same with what happened to another besides.
+    #[must_use]
+    pub(super) fn with_history(mut self, flags: AreaFlags) -> Self {
+        self.tail.flags |= flags & AreaFlags::HISTORY;
+        self
+    }
+
+    /// The same with another end, above its first page.
+    #[must_use]
+    pub(super) const fn until(mut self, end: Page) -> Self {
+        self.tail.end = end.number();
+        self
+    }
+
+    /// The same, begun lower; `None` if there is nothing of the object or device below.
+    #[must_use]
+    pub(super) fn down_to(mut self, first: Page) -> Option<Self> {
+        let more = self.first.checked_sub(first.number())?;
+        if self.has_offsets() {
+            self.tail.offset = self.tail.offset.checked_sub(more)?;
+        }
+        self.first = first.number();
+        Some(self)
+    }
+
+    /// The same somewhere else.
+    #[must_use]
+    pub(super) const fn moved_to(mut self, first: Page) -> Self {
+        self.tail.end = self.tail.end.wrapping_sub(self.first).wrapping_add(first.number());
+        self.first = first.number();
+        self
+    }
+
     /// The part of it in `[first, end)`; `None` if there is none.
     #[must_use]
     pub(super) fn part(&self, first: u64, end: u64) -> Option<Self> {
@@ -198,8 +254,7 @@ impl Area {
     /// Whether `next`, which begins where this ends, is of one piece with it: Linux merges such areas too.
     #[must_use]
     pub(super) fn joins(&self, next: &Self) -> bool {
-        // Whether a part was touched says nothing of what the area is.
-        let is = |area: &Self| area.tail.flags - AreaFlags::TOUCHED;
+        let is = |area: &Self| area.tail.flags - AreaFlags::HISTORY;
         self.tail.end == next.first
             && self.tail.permissions == next.tail.permissions
             && self.tail.object == next.tail.object

@@ -3,8 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod formats;
+#[path = "../support/machine.rs"]
+#[allow(unreachable_pub, dead_code, clippy::std_instead_of_alloc, reason = "measurements include it too")]
+mod machine;
 mod maps;
 mod replacement;
+mod space;
 mod space_index;
+mod space_model;
 mod tables;
 mod walkers;
