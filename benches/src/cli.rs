@@ -12,7 +12,7 @@ use crate::children;
 use crate::heap::{Progress, Threads};
 use crate::kind::Kind;
 use crate::report::{self, Chapter, Machine};
-use crate::traces::{SHIPPED, Source};
+use crate::traces::{SHIPPED, Source, serves};
 use terminal::{paragraphs, terminal_width};
 
 mod frames;
@@ -20,6 +20,7 @@ mod heap;
 mod objects;
 mod ranges;
 mod terminal;
+mod vm;
 
 /// All is well.
 const OK: u8 = 0;
@@ -217,7 +218,7 @@ fn compare(kind: Kind, request: &Request<'_>) -> Result<Outcome, String> {
         Kind::Frames => frames::compare(request),
         Kind::Ranges => ranges::compare(request),
         Kind::Objects => objects::compare(request),
-        Kind::Vm => Err(format!("there are no allocators for '{kind}' yet; see: compare list")),
+        Kind::Vm => vm::compare(request),
     }
 }
 
@@ -228,7 +229,7 @@ fn names(kind: Kind) -> Vec<&'static str> {
         Kind::Frames => frames::names(false),
         Kind::Objects => objects::names(false),
         Kind::Ranges => ranges::names(),
-        Kind::Vm => Vec::new(),
+        Kind::Vm => vm::names(),
     }
 }
 
@@ -239,7 +240,7 @@ fn all_names(kind: Kind) -> Vec<&'static str> {
         Kind::Frames => frames::names(true),
         Kind::Objects => objects::names(true),
         Kind::Ranges => ranges::names(),
-        Kind::Vm => Vec::new(),
+        Kind::Vm => vm::names(),
     }
 }
 
@@ -290,9 +291,8 @@ impl Progress for Bar<'_> {
 
 fn sources(kind: Kind, traces: &[OsString]) -> Vec<Source> {
     if traces.is_empty() {
-        // What programs asked of their heaps is replayed as ranges as well.
-        let fits = |has: Kind| has == kind || (kind == Kind::Ranges && has == Kind::Heap);
-        return SHIPPED.iter().filter(|shipped| fits(shipped.kind)).map(Source::Shipped).collect();
+        let fitting = SHIPPED.iter().filter(|shipped| serves(shipped.kind, kind));
+        return fitting.map(Source::Shipped).collect();
     }
     traces.iter().map(|name| Source::named(kind, name)).collect()
 }

@@ -13,6 +13,7 @@
 //! | [`objects`] | traces of kernel objects: timed, checked and squeezed |
 //! | [`children`] | child processes, for what may crash |
 //! | [`ranges`] | the same and mappings as abstract ranges, by every policy |
+//! | [`vm`] | traces of address spaces, replayed with real page tables |
 //! | [`report`] | tables, advice, JSON, HTML |
 //! | [`cli`] | the command line of `compare` |
 //! | [`figures`] | the claims, measured: the tool `figures` |
@@ -39,3 +40,4 @@ pub mod report;
 pub mod rounds;
 pub mod subject;
 pub mod traces;
+pub mod vm;

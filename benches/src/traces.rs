@@ -62,6 +62,7 @@ shipped! {
     "vm" "vmtrc" Ranges "make3" "address spaces of a build with three programs",
     "vm" "vmtrc" Ranges "python" "the address space of a Python program",
     "vm" "vmtrc" Ranges "rustc" "the address space of the Rust compiler",
+    "vm" "vmtrc" Vm "redis-bgsave" "a database server that forks to save",
     "frames" "ftrc" Frames "fr-make" "Linux serves a build with two jobs",
     "frames" "ftrc" Frames "fr-mix" "Linux serves a mix of programs",
     "objects" "ktrc" Objects "k-files" "Linux serves programs that work with files and sockets",
@@ -69,6 +70,13 @@ shipped! {
 
 const fn made(made: &'static Made) -> Shipped {
     Shipped { kind: Kind::Frames, name: made.name, about: made.about, content: Content::Made(made) }
+}
+
+/// Whether a shipped trace of one kind is replayed as another: what programs asked of their heaps as ranges, mappings as
+/// ranges and as address spaces.
+#[must_use]
+pub fn serves(has: Kind, wanted: Kind) -> bool {
+    has == wanted || matches!((has, wanted), (Kind::Heap, Kind::Ranges) | (Kind::Ranges, Kind::Vm))
 }
 
 /// Where one trace comes from.
@@ -84,8 +92,7 @@ impl Source {
     /// A file with this name, or else the shipped trace that bears it.
     #[must_use]
     pub fn named(kind: Kind, name: &OsStr) -> Self {
-        let fits = |has: Kind| has == kind || (kind == Kind::Ranges && has == Kind::Heap);
-        let shipped = SHIPPED.iter().find(|s| fits(s.kind) && name == s.name);
+        let shipped = SHIPPED.iter().find(|s| serves(s.kind, kind) && name == s.name);
         match shipped {
             Some(shipped) if !Path::new(name).exists() => Self::Shipped(shipped),
             _ => Self::File(PathBuf::from(name)),
@@ -189,6 +196,16 @@ impl Source {
         Ok(ranges::Program::of_vm(&trace))
     }
 
+    /// Reads it as a trace of address spaces.
+    ///
+    /// # Errors
+    /// As [`heap`](Self::heap).
+    pub fn vm(&self) -> Result<VmTrace, String> {
+        let name = self.argument().to_string_lossy();
+        let trace = self.bytes().and_then(|bytes| VmTrace::read(&bytes));
+        trace.map_err(|error| format!("{name}: {error}"))
+    }
+
     /// The decoded file.
     fn bytes(&self) -> Result<Vec<u8>, TraceError> {
         match self {
@@ -229,6 +246,7 @@ mod tests {
             let source = Source::Shipped(shipped);
             let (name, ops) = match shipped.kind {
                 Kind::Heap => source.heap().map(|p| (p.name().to_owned(), p.ops().len())).unwrap(),
+                Kind::Vm => source.vm().map(|t| (t.name, t.ops.len())).unwrap(),
                 Kind::Ranges => source.ranges().map(|p| (p.name.clone(), p.ops.len())).unwrap(),
                 Kind::Objects => source.objects().map(|p| (p.name.clone(), p.ops.len())).unwrap(),
                 _ => source.frames().map(|p| (p.name().to_owned(), p.ops().len())).unwrap(),

@@ -106,6 +106,43 @@ fn a_run_writes_the_fixed_fields_and_a_report_and_nothing_when_quiet() {
     }
 }
 
+/// A process that maps four pages and writes to one of them; `last` is the kernel's list of its areas.
+fn vm_trace(test: &str, last: &str) -> PathBuf {
+    let records = format!(
+        "X 0 tiny\nI 0 7ff000000000 7ff000021000 rw-p d 0 [stack]\nm 0 10000 4000 3 22 -1 0\nf 0 11008 w\nf 0 12000 r\n\
+         f 0 12000 w+\nf 0 7feffffff010 w\nF 0 1\nf 1 11008 w+\nE 1\nu 0 10000 1000\n{last}\nE 0\n"
+    );
+    let count = records.lines().count();
+    let text = format!("VMTRC 1\nname tiny\npage 4096\nprocs 2\nrecords {count}\n{records}");
+    let path = file(test, "tiny.vmtrc");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn address_spaces_are_replayed_and_a_difference_is_an_exit_status() {
+    let last = "Z 0 11000 14000 rw-p -\nZ 0 7feffffff000 7ff000021000 rw-p [stack]";
+    let (trace, json) = (vm_trace("vm", last), file("vm", "a.json"));
+    let run = |trace: &Path| {
+        let words =
+            ["vm", trace.to_str().unwrap(), "--rounds", "1", "--quiet", "--json", json.to_str().unwrap()];
+        compare(&words)
+    };
+    let output = run(&trace);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let rows = json_lines(&json);
+    let row = rows.iter().find(|row| row["allocator"] == "hectare-paging").unwrap();
+    assert_eq!((row["kind"].as_str(), row["differences"].as_u64()), (Some("vm"), Some(0)));
+    assert_eq!((row["ops"].as_u64(), row["faults"].as_u64()), (Some(14), Some(5)));
+    assert!(row["tables_peak"].as_u64() >= Some(4) && row["ns_per_fault"].as_f64() > Some(0.0));
+    // The kernel had one page more, or the trace is broken.
+    let output = run(&vm_trace("vm-differs", &last.replace("14000", "15000")));
+    assert_eq!(status(&output), 1);
+    assert!(stderr(&output).contains("11000-14000 rw- is not in the kernel's list"), "{}", stderr(&output));
+    let output = run(&vm_trace("vm-broken", "Z 0 11000"));
+    assert_eq!(status(&output), 2);
+}
+
 #[test]
 fn the_table_and_the_advice_name_a_choice() {
     let trace = trace("table");
