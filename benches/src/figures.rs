@@ -6,9 +6,11 @@
 //! | heap | [`random`] actions, recorded [`programs`], [`efficiency`], [`worst`] cases, [`state`] sizes |
 //! | frames | [`frames`] |
 //! | segments | [`segments`] |
+//! | hosted | [`hosted`] |
 
 pub mod efficiency;
 pub mod frames;
+pub mod hosted;
 pub mod programs;
 pub mod random;
 pub mod ranges;

@@ -15,7 +15,7 @@ mod run;
 mod shadow;
 mod smallest;
 mod survey;
-mod threads;
+pub(crate) mod threads;
 mod verdict;
 
 pub use allocators::{ALLOCATORS, Allocator, Class, select};

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use hectare_benches::figures::frames::{cpus, pairs, recorded, shares, sizes};
 use hectare_benches::figures::{
-    Figure, efficiency, print_head, programs, random, ranges, segments, state, worst, write_json,
+    Figure, efficiency, hosted, print_head, programs, random, ranges, segments, state, worst, write_json,
 };
 use hectare_benches::kind::Kind;
 use hectare_benches::traces::{SHIPPED, Source};
@@ -20,7 +20,7 @@ static HARNESS: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 /// Measures every figure of an area: bounds, ours beside the peers, in one run.
 #[derive(Parser)]
 struct Arguments {
-    /// The area: `heap`, `ranges`, `frames` or `segments`. All of them if none is named.
+    /// The area: `heap`, `ranges`, `frames`, `segments` or `hosted`. All of them if none is named.
     area: Option<String>,
     /// Interleaved rounds of each measurement.
     #[arg(long, default_value_t = 11)]
@@ -34,11 +34,26 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == hosted::WORD) {
+        return match hosted::child::work(&words.collect::<Vec<_>>()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let arguments = Arguments::parse();
     let wanted = |area: &str| arguments.area.as_deref().is_none_or(|named| named == area);
     // A new area is one line here, and its function below.
-    let areas =
-        [("heap", heap as Area), ("ranges", in_ranges), ("frames", frames), ("segments", in_segments)];
+    let areas = [
+        ("heap", heap as Area),
+        ("ranges", in_ranges),
+        ("frames", frames),
+        ("segments", in_segments),
+        ("hosted", in_hosted),
+    ];
     if !areas.iter().any(|(area, _)| wanted(area)) {
         eprintln!("unknown area; there are: {}", areas.map(|(area, _)| area).join(", "));
         return ExitCode::from(2);
@@ -117,4 +132,10 @@ fn frames(traces: &[PathBuf], rounds: usize, all: &mut Vec<Figure>) -> Result<()
 fn in_segments(_traces: &[PathBuf], rounds: usize, all: &mut Vec<Figure>) -> Result<(), String> {
     add(segments::figures(rounds), all);
     Ok(())
+}
+
+fn in_hosted(traces: &[PathBuf], rounds: usize, all: &mut Vec<Figure>) -> Result<(), String> {
+    let load = |source: &Source| Ok::<_, String>((source.heap()?, source.argument().to_owned()));
+    let loaded: Vec<_> = sources(Kind::Heap, traces).iter().map(load).collect::<Result<_, _>>()?;
+    hosted::figures(&loaded, rounds, &mut |figures| add(figures, all))
 }

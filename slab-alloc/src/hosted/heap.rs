@@ -44,8 +44,6 @@ struct Class {
     spare: Chain,
     partial: Spans,
     current: Cell<*const Span>,
-    /// The front of the bin at the last tick.
-    seen: Cell<*const u8>,
 }
 
 /// Objects for another heap.
@@ -107,12 +105,7 @@ impl Heap {
             next_away: Cell::new(0),
             bins: [const { Bin { chain: Chain::EMPTY, room: Cell::new(0) } }; CLASSES],
             classes: [const {
-                Class {
-                    spare: Chain::EMPTY,
-                    partial: Spans::EMPTY,
-                    current: Cell::new(ptr::null()),
-                    seen: Cell::new(ptr::null()),
-                }
+                Class { spare: Chain::EMPTY, partial: Spans::EMPTY, current: Cell::new(ptr::null()) }
             }; CLASSES],
             outs: [const { Out { owner: Cell::new(0), bytes: Cell::new(0), batch: Batch::EMPTY } }; OUTS],
             inbox: Inbox::new(),
@@ -407,7 +400,7 @@ impl Heap {
         unsafe { process.map.write(&process.system, base, granules, entry) };
     }
 
-    /// Every so many slow calls: looks at the clock, and lets go of what was not used since the last tick.
+    /// Every so many slow calls: looks at the clock; at each tick, lets go of what is free.
     fn count_call<S: System>(&'static self, process: &Process<S>) {
         let calls = self.calls.get() + 1;
         self.calls.set(calls % CALLS);
@@ -422,18 +415,14 @@ impl Heap {
         }
     }
 
+    /// What is in bins and spares goes to the spans, so that those of which nothing is used go to the pool: what is needed
+    /// comes back by whole spans.
     fn age<S: System>(&'static self, process: &Process<S>) {
         for (bin, behind) in self.bins.iter().zip(&self.classes) {
-            let front = bin.chain.peek();
-            if !front.is_null() && front == behind.seen.get() {
-                self.flush(process, &bin.chain.take());
-                bin.room.set(0);
-            }
-            if front == behind.seen.get() {
-                self.flush(process, &behind.spare.take());
-                Self::drop_current(process, behind);
-            }
-            behind.seen.set(bin.chain.peek());
+            self.flush(process, &bin.chain.take());
+            self.flush(process, &behind.spare.take());
+            bin.room.set(0);
+            Self::drop_current(process, behind);
         }
         self.outs.iter().for_each(|out| Self::post(process, out));
     }
@@ -449,13 +438,7 @@ impl Heap {
     /// Gives everything that is free to spans, pool and other heaps.
     pub(crate) fn flush_all<S: System>(&'static self, process: &Process<S>) {
         self.drain(process, false);
-        for (bin, behind) in self.bins.iter().zip(&self.classes) {
-            self.flush(process, &bin.chain.take());
-            self.flush(process, &behind.spare.take());
-            bin.room.set(0);
-            Self::drop_current(process, behind);
-        }
-        self.outs.iter().for_each(|out| Self::post(process, out));
+        self.age(process);
     }
 }
 

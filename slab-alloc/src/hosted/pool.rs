@@ -29,6 +29,8 @@ pub(crate) struct Pool {
     /// Chunks whose longest free run has 2^i granules or more, but not 2^(i + 1); the last list is open above.
     lists: [Cell<*const Chunk>; 6],
     all: Cell<*const Chunk>,
+    /// Dirty granules of all chunks.
+    dirty: Cell<u32>,
     /// A chunk that had dirty granules lately.
     dirty_hint: Cell<*const Chunk>,
     pub(crate) mappings: Mappings,
@@ -46,6 +48,7 @@ impl Pool {
         Self {
             lists: [const { Cell::new(ptr::null()) }; 6],
             all: Cell::new(ptr::null()),
+            dirty: Cell::new(0),
             dirty_hint: Cell::new(ptr::null()),
             mappings: Mappings::new(),
             mapped: Cell::new(0),
@@ -64,8 +67,11 @@ impl Pool {
         };
         let (free, taken) = (chunk.head.free.get(), mask(at, n));
         let zero = chunk.head.dirty.get() & taken == 0;
+        if zero && n > 1 {
+            self.clean(system, n);
+        }
         chunk.head.free.set(free & !taken);
-        chunk.head.dirty.set(chunk.head.dirty.get() & !taken);
+        self.set_dirty(chunk, chunk.head.dirty.get() & !taken);
         chunk.head.old.set(chunk.head.old.get() & !taken);
         self.relist(chunk);
         self.in_use.set(self.in_use.get() + granules);
@@ -79,6 +85,9 @@ impl Pool {
             if dirty != 0 {
                 return Some((chunk, dirty.trailing_zeros()));
             }
+        }
+        if let Some(found) = self.find_dirty(n) {
+            return Some(found);
         }
         let sure = (n.next_power_of_two().trailing_zeros() as usize).min(5);
         // A few chunks of the list below may have room, and then larger runs are kept whole.
@@ -97,6 +106,52 @@ impl Pool {
         let (dirty, free) = (starts(chunk.head.dirty.get(), n), starts(chunk.head.free.get(), n));
         let at = if dirty != 0 { dirty } else { free };
         (at != 0).then(|| (chunk, at.trailing_zeros()))
+    }
+
+    /// A run of dirty granules in one of a few chunks, if there is any dirt at all.
+    fn find_dirty(&self, n: u32) -> Option<(&'static Chunk, u32)> {
+        let mut chunk = chunk_reference(self.all.get()).filter(|_| self.dirty.get() >= n);
+        for _ in 0..32 {
+            let here = chunk?;
+            let found = starts(here.head.dirty.get(), n);
+            if found != 0 {
+                self.dirty_hint.set(here);
+                return Some((here, found.trailing_zeros()));
+            }
+            chunk = chunk_reference(here.head.all_next.get());
+        }
+        None
+    }
+
+    /// Lets go of as many dirty granules as are about to be taken clean, because the dirty ones do not lie together: what
+    /// is kept for later never raises the peak.
+    fn clean<S: System>(&self, system: &S, n: u32) {
+        let least = self.dirty.get().saturating_sub(n);
+        let mut chunks = chunk_reference(self.all.get());
+        while let Some(chunk) = chunks.filter(|_| self.dirty.get() > least) {
+            let before = self.dirty.get();
+            self.decommit(system, chunk, chunk.head.dirty.get(), before - least);
+            chunks = chunk_reference(chunk.head.all_next.get());
+        }
+    }
+
+    /// Lets go of the contents of up to `most` of these free granules.
+    fn decommit<S: System>(&self, system: &S, chunk: &Chunk, mut gone: u64, mut most: u32) {
+        while let Some((at, n)) = lowest(gone).filter(|_| most > 0) {
+            let n = n.min(most);
+            gone &= !mask(at, n);
+            most -= n;
+            // SAFETY: these granules are free: nobody uses them.
+            if unsafe { system.decommit(chunk.granule(at as usize), n as usize * GRANULE) } {
+                self.set_dirty(chunk, chunk.head.dirty.get() & !mask(at, n));
+            }
+        }
+    }
+
+    /// Sets which granules of a chunk are dirty.
+    fn set_dirty(&self, chunk: &Chunk, bits: u64) {
+        let was = chunk.head.dirty.replace(bits);
+        self.dirty.set(self.dirty.get() + bits.count_ones() - was.count_ones());
     }
 
     fn grow<S: System>(&self, system: &S) -> Option<&'static Chunk> {
@@ -130,7 +185,7 @@ impl Pool {
         #[expect(clippy::cast_possible_truncation, reason = "64 granules in a chunk")]
         let bits = mask(at as u32, granules as u32);
         chunk.head.free.set(chunk.head.free.get() | bits);
-        chunk.head.dirty.set(chunk.head.dirty.get() | bits);
+        self.set_dirty(chunk, chunk.head.dirty.get() | bits);
         self.dirty_hint.set(chunk);
         self.relist(chunk);
         self.in_use.set(self.in_use.get() - granules);
@@ -157,7 +212,7 @@ impl Pool {
                 return false;
             }
             chunk.head.free.set(chunk.head.free.get() & !more);
-            chunk.head.dirty.set(chunk.head.dirty.get() & !more);
+            self.set_dirty(chunk, chunk.head.dirty.get() & !more);
             chunk.head.old.set(chunk.head.old.get() & !more);
             self.relist(chunk);
             self.in_use.set(self.in_use.get() + granules - have);
@@ -201,17 +256,9 @@ impl Pool {
         let mut chunks = chunk_reference(self.all.get());
         while let Some(chunk) = chunks {
             let head = &chunk.head;
-            let mut gone = if all { head.dirty.get() } else { head.old.get() & head.dirty.get() };
-            if cfg!(hectare_plant = "hosted_no_decommit") {
-                gone = 0;
-            }
-            while let Some((at, n)) = lowest(gone) {
-                gone &= !mask(at, n);
-                let base = chunk.granule(at as usize);
-                // SAFETY: these granules are free: nobody uses them.
-                if unsafe { system.decommit(base, n as usize * GRANULE) } {
-                    head.dirty.set(head.dirty.get() & !mask(at, n));
-                }
+            let gone = if all { head.dirty.get() } else { head.old.get() & head.dirty.get() };
+            if !cfg!(hectare_plant = "hosted_no_decommit") {
+                self.decommit(system, chunk, gone, 64);
             }
             head.old.set(head.dirty.get());
             chunks = chunk_reference(head.all_next.get());
