@@ -1,7 +1,7 @@
 //! The machine's CPUs: who I am, how the others are started, and work for all of them at once.
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-use hectare_core::{CpuPin, Slot};
+use hectare_core::{CpuPin, RawLock, Reentered, Slot};
 
 use crate::arch;
 
@@ -46,11 +46,39 @@ unsafe impl CpuPin for Pin {
     }
 }
 
+/// A spin lock whose waiters let other CPUs run, where one thread of the host runs them all in turns.
+#[derive(Debug)]
+pub struct Lock(AtomicBool);
+
+impl Lock {
+    pub const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+}
+
+// SAFETY: (1) one exchange from false to true succeeds until the store of false; (2) a nested call waits for ever; (3) the
+// acquire of the exchange pairs with the release of the store.
+unsafe impl RawLock for Lock {
+    const UNLOCKED: Self = Self::new();
+
+    fn with<R>(&self, f: impl FnOnce() -> R) -> Result<R, Reentered> {
+        while self.0.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            arch::relax();
+        }
+        let result = f();
+        self.0.store(false, Ordering::Release);
+        Ok(result)
+    }
+}
+
 /// How many have arrived at the end of their start.
 static ONLINE: AtomicUsize = AtomicUsize::new(1);
-/// The work: a function, how often there was some, how many have done it.
+/// The work: a function, how often there was some, how many are ready for it, how many have done it.
 static WORK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+/// What `on_all_with` passes.
+static ARGUMENT: AtomicU64 = AtomicU64::new(0);
 static ROUND: AtomicUsize = AtomicUsize::new(0);
+static READY: AtomicUsize = AtomicUsize::new(0);
 static DONE: AtomicUsize = AtomicUsize::new(0);
 
 /// Starts the other CPUs one after the other. Returns how many there are.
@@ -62,7 +90,7 @@ pub fn start_all(firmware: usize) -> usize {
         // A CPU that does not come is not waited for longer than some seconds.
         let mut patience = 1_u64 << 28;
         while ONLINE.load(Ordering::Acquire) <= cpu && patience > 0 {
-            core::hint::spin_loop();
+            arch::relax();
             patience -= 1;
         }
         if patience == 0 {
@@ -78,13 +106,22 @@ pub fn serve() -> ! {
     let mut round = 0;
     loop {
         while ROUND.load(Ordering::Acquire) == round {
-            core::hint::spin_loop();
+            arch::relax();
         }
         round += 1;
         // SAFETY: `on_all` stored a function of this type before the round began.
         let work = unsafe { core::mem::transmute::<*mut (), fn(usize)>(WORK.load(Ordering::Relaxed)) };
+        assemble();
         work(arch::cpu());
         DONE.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Waits until all are here, so that they do work at the same time.
+fn assemble() {
+    READY.fetch_add(1, Ordering::Relaxed);
+    while READY.load(Ordering::Relaxed) < online() {
+        arch::relax();
     }
 }
 
@@ -92,12 +129,26 @@ pub fn serve() -> ! {
 pub fn on_all(work: fn(usize)) {
     WORK.store(work as *mut (), Ordering::Relaxed);
     DONE.store(0, Ordering::Relaxed);
+    READY.store(0, Ordering::Relaxed);
     ROUND.fetch_add(1, Ordering::Release);
+    assemble();
     work(arch::cpu());
     let others = ONLINE.load(Ordering::Relaxed) - 1;
     while DONE.load(Ordering::Acquire) < others {
-        core::hint::spin_loop();
+        arch::relax();
     }
+}
+
+/// As `on_all`, with this number instead of the CPU's.
+pub fn on_all_with(argument: u64, work: fn(u64)) {
+    static INNER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+    ARGUMENT.store(argument, Ordering::Relaxed);
+    INNER.store(work as *mut (), Ordering::Relaxed);
+    on_all(|_| {
+        // SAFETY: stored above, a function of this type, before the round began.
+        let work = unsafe { core::mem::transmute::<*mut (), fn(u64)>(INNER.load(Ordering::Relaxed)) };
+        work(ARGUMENT.load(Ordering::Relaxed));
+    });
 }
 
 /// How many CPUs run.

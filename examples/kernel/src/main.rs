@@ -40,6 +40,7 @@ pub fn kernel(firmware: usize) -> ! {
 
     hammer::frames(&mut checks);
     hammer::heap(&mut checks);
+    paging::stages(&mut checks);
 
     if cfg!(hectare_plant = "kernel_leak") {
         core::mem::forget(core::hint::black_box(alloc::boxed::Box::new([0_u8; 5000])));

@@ -12,14 +12,13 @@ use hectare_buddy::shared::words_for;
 use hectare_buddy::{Bank, Banks, MapEntry, Rows64, Shared, SharedFrames};
 use hectare_core::{
     AllocError, FrameRequest, FrameRun, FreeError, PageSize, PhysAddr, PhysWindow, SharedFrameSource,
-    SpinLock,
 };
 use hectare_slab::CpuHeap;
 use spin::Once;
 
 use crate::arch;
 use crate::check::Checks;
-use crate::cpus::{self, CPUS, Pin};
+use crate::cpus::{self, CPUS, Lock, Pin};
 
 pub const FRAME: PageSize = PageSize::SIZE_4K;
 const BANKS: usize = 32;
@@ -55,8 +54,8 @@ pub struct Direct;
 
 /// `Box`, `Vec` and all others come from here, on every CPU.
 #[global_allocator]
-pub static HEAP: CpuHeap<Pin, SpinLock, &'static Frames, Direct, CPUS> =
-    CpuHeap::new(Pin::new(), SpinLock::new(), &FRAMES, Direct);
+pub static HEAP: CpuHeap<Pin, Lock, &'static Frames, Direct, CPUS> =
+    CpuHeap::new(Pin::new(), Lock::new(), &FRAMES, Direct);
 
 // SAFETY: the firmware says that there is memory below the limit, and the tables show it at its own address.
 unsafe impl PhysWindow for Direct {

@@ -2,6 +2,8 @@
 use core::arch::{asm, global_asm};
 use core::fmt::Write;
 
+use hectare_paging::format::aarch64::MAIR;
+
 use crate::cpus::{self, CPUS};
 use crate::device_tree;
 use crate::memory::Map;
@@ -14,6 +16,13 @@ pub use traps::{probe_read, probe_write, run_user};
 pub const NAME: &str = "aarch64";
 /// Memory begins at 1 GiB; the board of this run has less than 1 GiB of it.
 pub const MEMORY_END: u64 = 1 << 31;
+pub const MEMORY: (u64, u64) = (1 << 30, MEMORY_END);
+/// The serial port.
+pub const DEVICES: [(u64, u64); 1] = [(0x0900_0000, 0x0900_1000)];
+pub const REACH: u64 = 1 << 39;
+/// Of each CPU.
+pub const SHOOTDOWNS: u64 = 300;
+pub type Format = hectare_paging::format::AArch64<12, 39>;
 const STACK: usize = 65536;
 /// For an ELF image the board puts the device tree at the start of memory.
 const TREE: usize = 0x4000_0000;
@@ -67,11 +76,12 @@ static BOOT_ROOT: BootRoot = BootRoot({
 });
 
 #[repr(align(4096))]
+#[expect(dead_code, reason = "read by the CPUs alone")]
 struct BootRoot([u64; 512]);
 
 const BLOCK: u64 = 1;
 const NORMAL: u64 = 0 << 2;
-const DEVICE: u64 = 1 << 2;
+const DEVICE: u64 = 4 << 2;
 const SHAREABLE: u64 = 3 << 8;
 const ACCESSED: u64 = 1 << 10;
 
@@ -83,7 +93,7 @@ extern "C" fn enter(cpu: usize) -> ! {
     if cpu == 0 { crate::kernel(TREE) } else { cpus::serve() }
 }
 
-/// Switches translation on: 39-bit addresses, 4 KiB pages, memory attributes 0 (normal) and 1 (device).
+/// Switches translation on: 39-bit addresses, 4 KiB pages, and the memory attributes of the format.
 ///
 /// # Safety
 /// The tables show what this CPU uses.
@@ -107,13 +117,39 @@ unsafe fn translate(root: usize) {
             "orr {scratch}, {scratch}, {on}",
             "msr sctlr_el1, {scratch}",
             "isb",
-            attributes = in(reg) 0x00FF_u64,
+            attributes = in(reg) MAIR,
             control = in(reg) control,
             root = in(reg) root,
             scratch = out(reg) _,
             on = in(reg) 0x1005_u64,
         )
     };
+}
+
+/// This CPU translates by the tables at `root` from now on.
+///
+/// # Safety
+/// They show what this CPU uses.
+pub unsafe fn load_root(root: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!("dsb ishst", "msr ttbr0_el1, {}", "isb", "tlbi vmalle1", "dsb nsh", "isb", in(reg) root, options(nostack))
+    };
+}
+
+/// Back to the tables of the start.
+///
+/// # Safety
+/// They show what this CPU uses.
+pub unsafe fn leave_root() {
+    // SAFETY: the caller's promise.
+    unsafe { load_root((&raw const BOOT_ROOT).addr() as u64) };
+}
+
+/// In a loop that waits for another CPU.
+pub fn relax() {
+    // SAFETY: a hint.
+    unsafe { asm!("yield", options(nomem, nostack, preserves_flags)) };
 }
 
 /// This CPU's number.

@@ -14,6 +14,13 @@ pub use traps::{probe_read, probe_write, run_user};
 pub const NAME: &str = "riscv64";
 /// Memory begins at 2 GiB; the board of this run has less than 2 GiB of it.
 pub const MEMORY_END: u64 = 1 << 32;
+pub const MEMORY: (u64, u64) = (1 << 31, MEMORY_END);
+/// The finisher and the serial port.
+pub const DEVICES: [(u64, u64); 2] = [(0x10_0000, 0x10_1000), (0x1000_0000, 0x1000_1000)];
+pub const REACH: u64 = 1 << 38;
+/// Of each CPU; few, because the firmware waits for all others each time, and a loaded host runs one or two of them.
+pub const SHOOTDOWNS: u64 = 20;
+pub type Format = hectare_paging::format::Sv39;
 const STACK: usize = 65536;
 
 // `tp` is this CPU's number. a0: the hart, a1: the device tree on the first one, our number on the others.
@@ -76,6 +83,11 @@ extern "C" fn other_cpu() -> ! {
     cpus::serve()
 }
 
+/// In a loop that waits for another CPU.
+pub fn relax() {
+    core::hint::spin_loop();
+}
+
 /// This CPU's number.
 #[inline(always)]
 pub fn cpu() -> usize {
@@ -97,6 +109,24 @@ pub fn start_cpu(tree: usize, cpu: usize) -> bool {
     let mut others = tree.cpus().map(|node| node.ids().first()).filter(|hart| *hart != first);
     let Some(hart) = others.nth(cpu - 1) else { return false };
     sbi(0x48_534D, 0, [hart, start_other as *const () as usize, cpu, 0, 0]) == 0
+}
+
+/// This CPU translates by the tables at `root` from now on: mode 8, Sv39.
+///
+/// # Safety
+/// They show what this CPU uses.
+pub unsafe fn load_root(root: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("csrw satp, {}", "sfence.vma", in(reg) 8 << 60 | root >> 12, options(nostack)) };
+}
+
+/// Back to no translation.
+///
+/// # Safety
+/// This CPU uses no address that is not its memory's own.
+pub unsafe fn leave_root() {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("csrw satp, zero", "sfence.vma", options(nostack)) };
 }
 
 /// A call of the firmware: extension, function, arguments. Returns its error, 0 if there is none.

@@ -15,6 +15,14 @@ mod traps;
 pub const NAME: &str = "x86_64";
 /// The tables of the start show 4 GiB; memory ends below the devices.
 pub const MEMORY_END: u64 = 3 << 30;
+/// Page 0 is absent: a null pointer faults.
+pub const MEMORY: (u64, u64) = (0x1000, MEMORY_END);
+/// The interrupt controller.
+pub const DEVICES: [(u64, u64); 1] = [(0xFEE0_0000, 0xFEE0_1000)];
+pub const REACH: u64 = 1 << 47;
+/// Of each CPU.
+pub const SHOOTDOWNS: u64 = 300;
+pub type Format = hectare_paging::format::X86_64<4>;
 
 unsafe extern "C" {
     static image_start: u8;
@@ -39,6 +47,11 @@ extern "C" fn other_cpu(cpu: usize) -> ! {
     cpus::serve()
 }
 
+/// In a loop that waits for another CPU.
+pub fn relax() {
+    core::hint::spin_loop();
+}
+
 pub use tables::cpu;
 pub use traps::{probe_read, probe_write, run_user};
 
@@ -55,6 +68,24 @@ pub fn start_cpu(_: usize, cpu: usize) -> bool {
     let page = unsafe { boot::trampoline(cpu) };
     apic::start(cpu as u32, page);
     true
+}
+
+/// This CPU translates by the tables at `root` from now on.
+///
+/// # Safety
+/// They show what this CPU uses.
+pub unsafe fn load_root(root: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("mov cr3, {}", in(reg) root, options(nostack)) };
+}
+
+/// Back to the tables of the start.
+///
+/// # Safety
+/// They show what this CPU uses.
+pub unsafe fn leave_root() {
+    // SAFETY: the caller's promise.
+    unsafe { load_root(boot::tables()) };
 }
 
 /// A byte to a port.

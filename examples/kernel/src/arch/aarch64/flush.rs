@@ -1,13 +1,21 @@
 //! Dropping translations, here and, by the hardware's broadcast, on all other CPUs.
 use core::arch::asm;
 
+/// More pages than this are dropped with all others.
+const SINGLE: u64 = 64;
+
 /// Drops the translations of `[start, end)` on this CPU.
 pub fn here(start: u64, end: u64) {
     // SAFETY: drops translations, after the stores that changed them.
     unsafe { asm!("dsb nshst", options(nostack)) };
-    for page in (start..end).step_by(1 << 12) {
-        // SAFETY: as above; the operand is the page's number.
-        unsafe { asm!("tlbi vaae1, {}", in(reg) page >> 12, options(nostack)) };
+    if end - start > SINGLE << 12 {
+        // SAFETY: as above.
+        unsafe { asm!("tlbi vmalle1", options(nostack)) };
+    } else {
+        for page in (start..end).step_by(1 << 12) {
+            // SAFETY: as above; the operand is the page's number.
+            unsafe { asm!("tlbi vaae1, {}", in(reg) page >> 12, options(nostack)) };
+        }
     }
     // SAFETY: waits for them.
     unsafe { asm!("dsb nsh", "isb", options(nostack)) };
@@ -17,7 +25,7 @@ pub fn here(start: u64, end: u64) {
 pub fn everywhere(start: u64, end: u64) {
     // SAFETY: drops translations, after the stores that changed them.
     unsafe { asm!("dsb ishst", options(nostack)) };
-    if end - start > 64 << 12 {
+    if end - start > SINGLE << 12 {
         // SAFETY: as above.
         unsafe { asm!("tlbi vmalle1is", options(nostack)) };
     } else {

@@ -125,6 +125,11 @@ static mut BOOT_TABLES: Pages<{ 6 * 4096 }> = Pages([0; 6 * 4096]);
 #[unsafe(no_mangle)]
 static mut STACKS: Pages<{ CPUS * STACK }> = Pages([0; CPUS * STACK]);
 
+/// The root of the tables of the start.
+pub fn tables() -> u64 {
+    (&raw const BOOT_TABLES).addr() as u64
+}
+
 /// Puts the trampoline for CPU number `cpu` into its page; returns the page's number.
 ///
 /// # Safety
