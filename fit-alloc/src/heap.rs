@@ -13,6 +13,7 @@ mod check;
 mod engine;
 mod figures;
 mod good_fit;
+mod prefetch;
 mod quick;
 mod region;
 mod regions;
