@@ -60,6 +60,26 @@ pub fn side_by_side<T>(
     }
 }
 
+/// How long a checked pass may take, in nanoseconds of CPU time.
+///
+/// Three times the fastest of its kind so far: most of the time is the checker's, so that only an allocator that is
+/// very slow is cut, as it will be in the timed passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit(pub u64);
+
+impl Limit {
+    /// Where nothing is known yet.
+    pub const LONGEST: Self = Self(3_000_000_000);
+    /// What anybody gets.
+    const LEAST: Self = Self(300_000_000);
+
+    /// After a whole pass has taken `ns`.
+    #[must_use]
+    pub fn after(self, ns: u64) -> Self {
+        Self(self.0.min(ns.saturating_mul(3)).max(Self::LEAST.0))
+    }
+}
+
 /// A child's answer as what it stands for.
 ///
 /// # Errors

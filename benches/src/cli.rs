@@ -12,7 +12,8 @@ use crate::children;
 use crate::heap::{Progress, Threads};
 use crate::kind::Kind;
 use crate::report::{self, Chapter, Machine};
-use crate::traces::{SHIPPED, Source, serves};
+use crate::rounds::Rounds;
+use crate::traces::{AS_RANGES, SHIPPED, Shipped, Source, serves};
 use terminal::{paragraphs, terminal_width};
 
 mod frames;
@@ -56,9 +57,9 @@ struct Arguments {
     #[arg(long, default_value = "one", value_name = "one|real|N")]
     threads: String,
 
-    /// Timed rounds; the median is reported
-    #[arg(long, default_value_t = 9, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=999))]
-    rounds: u16,
+    /// Timed rounds, of which the median is reported [default: 5 to 9, as far as a second and a half goes]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=999))]
+    rounds: Option<u16>,
 
     /// Write one JSON object for each trace and allocator, one a line
     #[arg(long, value_name = "FILE")]
@@ -113,7 +114,7 @@ struct Request<'a> {
     allocators: &'a [String],
     sources: Vec<Source>,
     threads: Threads,
-    rounds: usize,
+    rounds: Rounds,
     quiet: bool,
     /// Columns of the terminal.
     width: u16,
@@ -142,13 +143,14 @@ fn run(arguments: &Arguments) -> Result<u8, String> {
     let default_html = arguments.kind.is_none().then(|| PathBuf::from("report.html"));
     let html = arguments.html.clone().or(default_html);
     let page = html.as_deref().map(create).transpose()?;
+    let rounds = arguments.rounds.map_or_else(Rounds::usual, |count| Rounds::exactly(count.into()));
     let mut outcomes = Vec::new();
     for kind in kinds {
         let request = Request {
             allocators: &arguments.allocators,
             sources: sources(kind, &arguments.traces),
             threads,
-            rounds: usize::from(arguments.rounds),
+            rounds: rounds.clone(),
             quiet: arguments.quiet,
             width: terminal_width(),
         };
@@ -269,9 +271,12 @@ fn with_progress<T>(
     {
         bar.set_style(style);
     }
-    let results = request.sources.iter().map(|source| {
+    let results = (1..).zip(&request.sources).map(|(number, source)| {
         bar.set_prefix(source.argument().to_string_lossy().into_owned());
-        each(source, &Bar(&bar))
+        let result = each(source, &Bar(&bar));
+        // Steps may be left out, as rounds for which there was no time.
+        bar.set_position((steps * number) as u64);
+        result
     });
     let results = results.collect();
     bar.finish_and_clear();
@@ -291,8 +296,12 @@ impl Progress for Bar<'_> {
 
 fn sources(kind: Kind, traces: &[OsString]) -> Vec<Source> {
     if traces.is_empty() {
-        let fitting = SHIPPED.iter().filter(|shipped| serves(shipped.kind, kind));
-        return fitting.map(Source::Shipped).collect();
+        // Only some of what programs asked of their heaps is replayed as ranges as well.
+        let fits = |shipped: &&Shipped| {
+            let as_ranges = kind == Kind::Ranges && shipped.kind == Kind::Heap;
+            serves(shipped.kind, kind) && (!as_ranges || AS_RANGES.contains(&shipped.name))
+        };
+        return SHIPPED.iter().filter(fits).map(Source::Shipped).collect();
     }
     traces.iter().map(|name| Source::named(kind, name)).collect()
 }

@@ -11,7 +11,7 @@
 //! | [`heap`] | heap traces: timed, checked and squeezed |
 //! | [`frames`] | frame traces: timed and checked |
 //! | [`objects`] | traces of kernel objects: timed, checked and squeezed |
-//! | [`children`] | child processes, for what may crash |
+//! | [`children`], [`workers`] | child processes, for what may crash; threads, for what is not timed |
 //! | [`ranges`] | the same and mappings as abstract ranges, by every policy |
 //! | [`vm`] | traces of address spaces, replayed with real page tables |
 //! | [`report`] | tables, advice, JSON, HTML |
@@ -41,3 +41,4 @@ pub mod rounds;
 pub mod subject;
 pub mod traces;
 pub mod vm;
+pub mod workers;

@@ -9,6 +9,7 @@
 //! ```
 
 mod allocators;
+mod occupied;
 mod program;
 mod replay;
 pub mod report;

@@ -1,5 +1,50 @@
 //! Interleaved rounds: every contestant runs once a round, so that a slow minute of the machine hits all alike.
 
+use core::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+/// How many rounds to make: the most there are time for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rounds {
+    /// At least the first number, at most the last.
+    pub count: RangeInclusive<usize>,
+    /// After this time no further round begins, once the least number is done.
+    pub patience: Duration,
+}
+
+impl Rounds {
+    /// Exactly so many.
+    #[must_use]
+    pub fn exactly(count: usize) -> Self {
+        Self { count: count..=count, patience: Duration::MAX }
+    }
+
+    /// What a newcomer waits for: from five to nine, as far as a second and a half goes.
+    #[must_use]
+    pub fn usual() -> Self {
+        Self { count: 5..=9, patience: Duration::from_millis(1500) }
+    }
+
+    /// The passes that time operations one by one: two, and a third if it does not take long.
+    #[must_use]
+    pub fn of_single_operations() -> Self {
+        Self { count: 2..=3, patience: Duration::from_millis(700) }
+    }
+
+    /// The most.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        *self.count.end()
+    }
+
+    /// `9`, or `5 to 9`.
+    #[must_use]
+    pub fn phrase(&self) -> String {
+        let (least, most) = (self.count.start(), self.count.end());
+        if least == most { most.to_string() } else { format!("{least} to {most}") }
+    }
+}
+
 /// Runs `rounds` rounds of all contestants whose index `active` holds and returns each one's results.
 ///
 /// Odd rounds run backwards, so that nobody always follows the same predecessor.
@@ -7,10 +52,24 @@ pub fn interleave<T>(
     contestants: usize,
     rounds: usize,
     active: impl Fn(usize) -> bool,
+    run: impl FnMut(usize, usize) -> T,
+) -> Vec<Vec<T>> {
+    interleave_within(contestants, &Rounds::exactly(rounds), active, run)
+}
+
+/// As [`interleave`], with as many rounds as there is time for.
+pub fn interleave_within<T>(
+    contestants: usize,
+    rounds: &Rounds,
+    active: impl Fn(usize) -> bool,
     mut run: impl FnMut(usize, usize) -> T,
 ) -> Vec<Vec<T>> {
-    let mut results: Vec<Vec<T>> = (0..contestants).map(|_| Vec::with_capacity(rounds)).collect();
-    for round in 0..rounds {
+    let mut results: Vec<Vec<T>> = (0..contestants).map(|_| Vec::with_capacity(rounds.most())).collect();
+    let begin = Instant::now();
+    for round in 0..rounds.most() {
+        if round >= *rounds.count.start() && begin.elapsed() >= rounds.patience {
+            break;
+        }
         for turn in 0..contestants {
             let who = if round % 2 == 0 { turn } else { contestants - 1 - turn };
             if active(who) {
@@ -63,6 +122,18 @@ mod tests {
         );
         assert_eq!(order, [(0, 0), (0, 2), (1, 2), (1, 0)]);
         assert_eq!(results, [vec![0, 10], vec![], vec![2, 12]]);
+    }
+
+    #[test]
+    fn rounds_end_when_the_time_is_up_but_not_before_the_least() {
+        let count = |patience| {
+            let rounds = Rounds { count: 3..=6, patience };
+            interleave_within(1, &rounds, |_| true, |_, _| std::thread::sleep(Duration::from_millis(1)))[0]
+                .len()
+        };
+        assert_eq!([count(Duration::ZERO), count(Duration::MAX)], [3, 6]);
+        assert_eq!(Rounds::exactly(4).phrase(), "4");
+        assert_eq!(Rounds::usual().phrase(), "5 to 9");
     }
 
     #[test]

@@ -68,6 +68,9 @@ shipped! {
     "objects" "ktrc" Objects "k-files" "Linux serves programs that work with files and sockets",
 }
 
+/// The heap traces that are replayed as ranges if none is named: the shorter ones, whose sizes differ most.
+pub const AS_RANGES: [&str; 4] = ["lua-life", "git-log", "mosquitto", "perl-words"];
+
 const fn made(made: &'static Made) -> Shipped {
     Shipped { kind: Kind::Frames, name: made.name, about: made.about, content: Content::Made(made) }
 }
@@ -239,6 +242,12 @@ fn program(trace: &HeapTrace) -> Result<Program, (usize, Invalid)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_name_is_of_a_heap_trace() {
+        let is_heap = |name: &&str| SHIPPED.iter().any(|s| s.kind == Kind::Heap && s.name == *name);
+        assert!(AS_RANGES.iter().all(is_heap));
+    }
 
     #[test]
     fn every_shipped_trace_reads() {

@@ -12,7 +12,7 @@ use crate::report::{self, Machine};
 pub(super) fn compare(request: &Request<'_>) -> Result<Outcome, String> {
     let here: Vec<String> =
         request.allocators.iter().filter(|name| names(true).contains(&name.as_str())).cloned().collect();
-    let plan = Plan { allocators: select(&here)?, rounds: request.rounds, threads: request.threads };
+    let plan = Plan { allocators: select(&here)?, rounds: request.rounds.clone(), threads: request.threads };
     let scale = Scale::calibrate();
     let results = with_progress(request, plan.steps(), |source, bar| measure(source, &plan, &scale, bar))?;
     let rows = results.iter().flat_map(|result| result.rows.iter().map(move |row| (result, row)));

@@ -9,13 +9,11 @@ use super::row::Row;
 use super::subject::Memory;
 use crate::clock::Scale;
 use crate::heap::{Class, Progress, Quantiles, Speed, Threads};
-use crate::rounds::{interleave, median};
+use crate::rounds::{Rounds, interleave_within, median};
 use crate::traces::Source;
 
 /// An allocator this many times slower than the fastest is cut.
 const CUT: f64 = 20.0;
-/// Passes of the percentiles; an operation's time is the least of them.
-const LATENCY_PASSES: usize = 3;
 
 /// How to measure.
 #[derive(Clone, Debug)]
@@ -23,7 +21,7 @@ pub struct Plan {
     /// Who.
     pub allocators: Vec<&'static Allocator>,
     /// Timed rounds.
-    pub rounds: usize,
+    pub rounds: Rounds,
     /// Who replays in them.
     pub threads: Threads,
 }
@@ -51,7 +49,7 @@ impl Plan {
     /// How many steps [`measure`] reports.
     #[must_use]
     pub fn steps(&self) -> usize {
-        self.allocators.len() * (1 + 1 + self.rounds + LATENCY_PASSES)
+        self.allocators.len() * (1 + 1 + self.rounds.most() + Rounds::of_single_operations().most())
     }
 }
 
@@ -121,9 +119,9 @@ fn time_all(program: &Program, rows: &mut [Row], plan: &Plan, memory: &mut Memor
         .map(|(row, ns)| row.speed.is_none() && ns.is_finite() && takes_part(row))
         .collect();
     let allocators: Vec<_> = rows.iter().map(|row| row.allocator).collect();
-    let times = interleave(
+    let times = interleave_within(
         rows.len(),
-        plan.rounds,
+        &plan.rounds,
         |_| true,
         |_, who| {
             progress.step("timing");
@@ -153,9 +151,9 @@ fn latency_all(
     progress: &dyn Progress,
 ) {
     let mut latencies: Vec<_> = rows.iter().map(|_| Latencies::new(program)).collect();
-    interleave(
+    interleave_within(
         rows.len(),
-        LATENCY_PASSES,
+        &Rounds::of_single_operations(),
         |_| true,
         |_, who| {
             if rows[who].ns().is_some() {

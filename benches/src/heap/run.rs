@@ -1,24 +1,21 @@
-//! One trace through all allocators: checked, timed in interleaved rounds, timed operation by operation, squeezed.
+//! One trace through all allocators: checked and squeezed in children, then, alone on the machine, timed in interleaved
+//! rounds and operation by operation.
 
 use std::io;
 
 use super::allocators::{Allocator, Class};
-use super::child::{Task, in_children};
+use super::child::{check_all, resident_all};
 use super::latency::Latencies;
 use super::program::Program;
 use super::row::{Quantiles, Row, Speed};
-use super::smallest::CAP;
 use super::threads::Threads;
 use crate::arena::Arena;
-use crate::children::answer;
 use crate::clock::Scale;
-use crate::rounds::{interleave, median};
+use crate::rounds::{Rounds, interleave_within, median};
 use crate::traces::Source;
 
 /// An allocator this many times slower than the fastest is cut.
 const CUT: f64 = 20.0;
-/// Passes of the percentiles; an operation's time is the least of them.
-const LATENCY_PASSES: usize = 3;
 
 /// How to measure.
 #[derive(Clone, Debug)]
@@ -26,7 +23,7 @@ pub struct Plan {
     /// Who.
     pub allocators: Vec<&'static Allocator>,
     /// Timed rounds.
-    pub rounds: usize,
+    pub rounds: Rounds,
     /// Who replays in them.
     pub threads: Threads,
 }
@@ -58,7 +55,7 @@ impl Plan {
     /// How many steps [`measure`] reports.
     #[must_use]
     pub fn steps(&self) -> usize {
-        self.allocators.len() * (1 + 1 + self.rounds + LATENCY_PASSES + 1)
+        self.allocators.len() * (1 + 1 + self.rounds.most() + Rounds::of_single_operations().most())
     }
 }
 
@@ -74,7 +71,7 @@ pub fn measure(
 ) -> Result<TraceResult, String> {
     let program = source.heap()?;
     let mut rows: Vec<Row> = plan.allocators.iter().map(|a| Row::new(a, &program)).collect();
-    let arenas = survey_all(source, &program, &mut rows, progress).map_err(|e| e.to_string())?;
+    let arenas = check_rows(source, &program, &mut rows, progress).map_err(|e| e.to_string())?;
     let largest = arenas.iter().copied().max().unwrap_or(1) * plan.threads.copies();
     let mut arena = Arena::new(largest).map_err(|e| format!("no arena of {largest} bytes: {e}"))?;
     arena.touch(largest);
@@ -82,8 +79,6 @@ pub fn measure(
     if plan.threads == Threads::One {
         latency_all(&program, &mut rows, &mut arena, &arenas, scale, progress);
     }
-    drop(arena);
-    squeeze_all(source, &mut rows, progress).map_err(|e| e.to_string())?;
     Ok(TraceResult {
         name: program.name().to_owned(),
         about: source.about(),
@@ -94,8 +89,8 @@ pub fn measure(
     })
 }
 
-/// The checked passes. Returns the arena that each allocator needs; one that cannot be run gets `dead` rows.
-fn survey_all(
+/// The checked passes and the smallest heaps. Returns the arena that each allocator needs; one that cannot be run gets `dead` rows.
+fn check_rows(
     source: &Source,
     program: &Program,
     rows: &mut [Row],
@@ -103,16 +98,16 @@ fn survey_all(
 ) -> io::Result<Vec<usize>> {
     let mut arenas = vec![program.arena_bytes(2); rows.len()];
     let all = rows.iter().enumerate().filter(|(_, row)| row.allocator.class != Class::Baseline);
-    let tasks: Vec<_> = all.map(|(who, row)| (who, row.allocator, Task::Survey)).collect();
-    (tasks.len()..rows.len()).for_each(|_| progress.step("checking"));
-    in_children(source, tasks, |who, _, outcome| {
+    let all: Vec<_> = all.map(|(who, row)| (who, row.allocator)).collect();
+    (all.len()..rows.len()).for_each(|_| progress.step("checking"));
+    check_all(source, program.ops().len(), all, |who, checked| {
         progress.step("checking");
-        arenas[who] = arenas[who].max(rows[who].take_survey(program, answer(outcome)));
+        arenas[who] = arenas[who].max(rows[who].take_check(program, checked));
     })?;
     let hosted =
         rows.iter().enumerate().filter(|(_, row)| row.allocator.class == Class::Hosted && row.runs());
-    let tasks: Vec<_> = hosted.map(|(who, row)| (who, row.allocator, Task::Resident)).collect();
-    in_children(source, tasks, |who, _, outcome| match answer::<Option<u64>>(outcome) {
+    let hosted = hosted.map(|(who, row)| (who, row.allocator)).collect();
+    resident_all(source, hosted, |who, answer| match answer {
         Ok(bytes) => rows[who].memory.peak_used = bytes,
         Err(why) => rows[who].note(format!("resident memory not measured: {why}")),
     })?;
@@ -153,9 +148,9 @@ fn time_all(
         rows.iter().zip(&first).map(|(row, ns)| row.speed.is_none() && ns.is_finite() && takes_part(row));
     let active: Vec<bool> = active.collect();
     let allocators: Vec<_> = rows.iter().map(|row| row.allocator).collect();
-    let times = interleave(
+    let times = interleave_within(
         rows.len(),
-        plan.rounds,
+        &plan.rounds,
         |_| true,
         |_, who| {
             progress.step("timing");
@@ -186,9 +181,9 @@ fn latency_all(
     progress: &dyn Progress,
 ) {
     let mut latencies: Vec<_> = rows.iter().map(|_| Latencies::new(program)).collect();
-    interleave(
+    interleave_within(
         rows.len(),
-        LATENCY_PASSES,
+        &Rounds::of_single_operations(),
         |_| true,
         |_, who| {
             if rows[who].ns().is_some() {
@@ -200,28 +195,4 @@ fn latency_all(
     for (row, latencies) in rows.iter_mut().zip(latencies) {
         row.latency = latencies.histogram(scale).map(|h| Quantiles::of(&h));
     }
-}
-
-/// The smallest heaps, of those who are neither slow nor wrong.
-fn squeeze_all(source: &Source, rows: &mut [Row], progress: &dyn Progress) -> io::Result<()> {
-    let mut tasks = Vec::new();
-    for (who, row) in rows.iter().enumerate() {
-        let arena_based = matches!(row.allocator.class, Class::General | Class::Lesser(_));
-        match row.memory.peak_used {
-            Some(used) if arena_based && row.ns().is_some() && row.valid == Some(true) => {
-                let guess =
-                    (used as usize + row.allocator.state_bytes) as f64 / row.memory.peak_live.max(1) as f64;
-                tasks.push((who, row.allocator, Task::Smallest(guess.min(CAP))));
-            }
-            _ => progress.step("squeezing"),
-        }
-    }
-    in_children(source, tasks, |who, _, outcome| {
-        progress.step("squeezing");
-        match answer::<Option<f64>>(outcome) {
-            Ok(Some(ratio)) => rows[who].memory.smallest = Some(ratio),
-            Ok(None) => rows[who].memory.beyond_cap = true,
-            Err(why) => rows[who].note(format!("smallest heap not found: {why}")),
-        }
-    })
 }

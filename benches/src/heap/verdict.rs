@@ -1,7 +1,7 @@
 //! What the checked pass means for a row: figures, remarks, and whether the timed passes may run.
 
 use super::allocators::{Allocator, Class};
-use super::child::Surveyed;
+use super::child::{Checked, Smallest};
 use super::program::Program;
 use super::row::{Memory, Note, Row};
 
@@ -33,18 +33,23 @@ impl Row {
     }
 
     /// Enters what the checked pass found; returns the arena that it used.
-    pub(super) fn take_survey(&mut self, program: &Program, surveyed: Result<Surveyed, String>) -> usize {
+    pub(super) fn take_check(&mut self, program: &Program, checked: Result<Checked, String>) -> usize {
         if let Class::Lesser(why) = self.allocator.class {
             self.note(why.to_owned());
         }
-        let Surveyed { arena_bytes, survey } = match surveyed {
-            Ok(surveyed) => surveyed,
+        let Checked { arena_bytes, survey, smallest, .. } = match checked {
+            Ok(checked) => checked,
             Err(why) => {
                 self.broke_a_rule = true;
                 self.note(why);
                 return 0;
             }
         };
+        match smallest {
+            Some(Smallest::Ratio(ratio)) => self.memory.smallest = Some(ratio),
+            Some(Smallest::BeyondCap) => self.memory.beyond_cap = true,
+            None => {}
+        }
         let Some(survey) = survey else {
             self.broke_a_rule = true;
             self.note("cannot begin in an arena of twice the peak".into());

@@ -10,7 +10,7 @@ use crate::arena::Arena;
 use crate::children::answer;
 use crate::clock::Scale;
 use crate::heap::{CAP, Class, Progress, Speed};
-use crate::rounds::{interleave, median};
+use crate::rounds::{Rounds, interleave_within, median};
 use crate::traces::Source;
 
 /// An allocator this many times slower than the fastest is cut.
@@ -22,14 +22,14 @@ pub struct Plan {
     /// Who.
     pub allocators: Vec<&'static Allocator>,
     /// Timed rounds.
-    pub rounds: usize,
+    pub rounds: Rounds,
 }
 
 impl Plan {
     /// How many steps [`measure`] reports.
     #[must_use]
     pub fn steps(&self) -> usize {
-        self.allocators.len() * (1 + 1 + self.rounds + 1 + 1)
+        self.allocators.len() * (1 + 1 + self.rounds.most() + 1 + 1)
     }
 }
 
@@ -117,9 +117,9 @@ fn time_all(
         }
     }
     let active: Vec<bool> = rows.iter().map(|row| row.runs() && row.speed.is_none()).collect();
-    let times = interleave(
+    let times = interleave_within(
         rows.len(),
-        plan.rounds,
+        &plan.rounds,
         |_| true,
         |_, who| {
             progress.step("timing");

@@ -1,22 +1,25 @@
-//! One trace through all allocators: checked, timed in interleaved rounds, timed operation by operation, squeezed.
+//! One trace through all allocators: checked and squeezed in threads, then, alone on the machine, timed in interleaved
+//! rounds and operation by operation.
 #![forbid(unsafe_code)]
+
+use std::sync::{Mutex, PoisonError};
 
 use hdrhistogram::Histogram;
 
 use super::allocators::Allocator;
 use super::program::Program;
 use super::row::Row;
-use crate::clock::Scale;
+use crate::children::Limit;
+use crate::clock::{Scale, thread_ns};
 use crate::heap::{Progress, Quantiles, Speed};
-use crate::rounds::{interleave, median};
+use crate::rounds::{Rounds, interleave_within, median};
 use crate::traces::Source;
+use crate::workers::side_by_side;
 
 /// An allocator this many times slower than the fastest is cut.
 const CUT: f64 = 20.0;
 /// Passes of the percentiles; an operation's time is the least of them.
 const LATENCY_PASSES: usize = 3;
-/// How long one checked pass may take, in nanoseconds of thread CPU time.
-const SURVEY: u64 = 3_000_000_000;
 
 /// How to measure.
 #[derive(Clone, Debug)]
@@ -24,14 +27,14 @@ pub struct Plan {
     /// Who.
     pub allocators: Vec<&'static Allocator>,
     /// Timed rounds.
-    pub rounds: usize,
+    pub rounds: Rounds,
 }
 
 impl Plan {
     /// How many steps [`measure`] reports.
     #[must_use]
     pub fn steps(&self) -> usize {
-        self.allocators.len() * (1 + 1 + self.rounds + LATENCY_PASSES + 1)
+        self.allocators.len() * (1 + 1 + self.rounds.most() + LATENCY_PASSES)
     }
 }
 
@@ -72,15 +75,11 @@ pub fn measure(
             row.speed = slow.then(|| Speed { ns_per_op: ns, rounds: vec![ns], slow });
         }
     }
-    for row in &mut rows {
-        progress.step("checking");
-        let survey = (row.allocator.survey)(&program, SURVEY);
-        row.take_survey(&program, survey);
-    }
+    check_rows(&program, &mut rows, progress);
     let quick: Vec<bool> = rows.iter().map(|row| row.speed.is_none() && row.valid() == Some(true)).collect();
-    let times = interleave(
+    let times = interleave_within(
         rows.len(),
-        plan.rounds,
+        &plan.rounds,
         |_| true,
         |_, who| {
             progress.step("timing");
@@ -102,14 +101,35 @@ pub fn measure(
                 (row.allocator.latency)(&mut least, &program);
             }
         }
-        progress.step("squeezing");
         if quick {
             row.latency = histogram(&least, scale).map(|histogram| Quantiles::of(&histogram));
-            row.smallest = (row.allocator.smallest)(&program);
-            row.beyond_cap = row.smallest.is_none();
         }
     }
     Ok(TraceResult { program, about: source.about(), rows })
+}
+
+/// The checked passes, and the smallest spaces of those who are neither slow nor wrong.
+fn check_rows(program: &Program, rows: &mut [Row], progress: &dyn Progress) {
+    let tasks: Vec<_> = rows.iter().map(|row| (row.allocator, row.speed.is_none())).collect();
+    let limit = Mutex::new(Limit::LONGEST);
+    let now = || *limit.lock().unwrap_or_else(PoisonError::into_inner);
+    let check = |&(allocator, quick): &(&Allocator, bool)| {
+        let start = thread_ns();
+        let survey = (allocator.survey)(program, now().0);
+        let ns = thread_ns() - start;
+        let whole = survey.as_ref().is_some_and(|s| s.overlap.is_none() && s.ops == program.ops.len());
+        if whole {
+            let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
+            *limit = limit.after(ns);
+        }
+        (survey, (quick && whole).then(|| (allocator.smallest)(program)))
+    };
+    side_by_side(&tasks, check, |who, (survey, smallest)| {
+        progress.step("checking");
+        rows[who].take_survey(program, survey);
+        rows[who].smallest = smallest.flatten();
+        rows[who].beyond_cap = smallest == Some(None);
+    });
 }
 
 /// In tenths of nanoseconds.

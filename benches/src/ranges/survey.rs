@@ -1,8 +1,7 @@
 //! The checked pass: where blocks lie, seen from outside.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
-
+use super::occupied::Occupied;
 use super::program::Program;
 use super::replay::space;
 use super::subject::Subject;
@@ -47,31 +46,28 @@ pub struct Survey {
 pub fn survey<S: Subject>(program: &Program, limit: u64) -> Option<Survey> {
     let units = space(program);
     let mut subject = S::build(units, program.blocks)?;
-    let mut blocks: Vec<Option<(S::Block, u64)>> = vec![None; program.slots];
-    let mut live = BTreeMap::new();
+    let mut blocks: Vec<Option<(S::Block, u64, u32)>> = vec![None; program.slots];
+    let mut live = Occupied::new(units);
     let (mut survey, start) = (Survey::default(), thread_ns());
     let every = program.ops.len().div_ceil(SAMPLES).max(1);
     for (index, op) in program.ops.iter().enumerate() {
         let block = &mut blocks[op.slot as usize];
         if op.length == 0 {
-            if let Some((block, at)) = block.take() {
-                live.remove(&at);
+            if let Some((block, at, length)) = block.take() {
+                live.remove(at, length);
                 subject.free(block);
             }
         } else if let Some(new) = subject.allocate(op.length) {
-            let (from, to) = (subject.start(new), subject.start(new).saturating_add(op.length.into()));
-            let below = live.range(..to).next_back().is_some_and(|(_, end)| *end > from);
-            if below || to > units.into() {
+            let from = subject.start(new);
+            if !live.insert(from, op.length) {
                 survey.overlap = Some(index);
                 break;
             }
-            live.insert(from, to);
-            survey.used = survey.used.max(to);
-            *block = Some((new, from));
+            survey.used = survey.used.max(from + u64::from(op.length));
+            *block = Some((new, from, op.length));
         } else {
             survey.failed += 1;
-            let largest = gaps(&live, units.into()).max().unwrap_or(0);
-            survey.in_vain += u64::from(largest >= op.length.into());
+            survey.in_vain += u64::from(live.has_gap(op.length));
         }
         survey.ops = index + 1;
         if (index + 1) % every == 0 {
@@ -87,21 +83,15 @@ pub fn survey<S: Subject>(program: &Program, limit: u64) -> Option<Survey> {
     Some(survey)
 }
 
-/// The lengths of the free ranges, up to `end`.
-fn gaps(live: &BTreeMap<u64, u64>, end: u64) -> impl Iterator<Item = u64> {
-    let starts = live.keys().copied().chain([end]);
-    let ends = [0].into_iter().chain(live.values().copied());
-    starts.zip(ends).map(|(start, end)| start.saturating_sub(end)).filter(|gap| *gap > 0)
-}
-
-fn sample(live: &BTreeMap<u64, u64>) -> Sample {
-    let top = live.values().next_back().copied().unwrap_or(0);
+fn sample(live: &Occupied) -> Sample {
     let (mut holes, mut free, mut largest) = (0, 0, 0);
-    for gap in gaps(live, top) {
+    let top = live.top();
+    live.gaps(top, |gap| {
         holes += 1;
         free += gap;
         largest = largest.max(gap);
-    }
+        true
+    });
     let external = if free == 0 { 0.0 } else { 1.0 - largest as f64 / free as f64 };
     Sample { holes, free, external, live: top - free }
 }

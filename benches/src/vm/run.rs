@@ -10,7 +10,7 @@ use super::replay::{Memory, check, latency, timed};
 use super::row::Row;
 use crate::clock::Scale;
 use crate::heap::{Progress, Quantiles};
-use crate::rounds::{interleave, median};
+use crate::rounds::{Rounds, interleave_within, median};
 use crate::traces::Source;
 
 /// Passes in which each fault is timed; its time is the least of them.
@@ -26,14 +26,14 @@ pub struct Plan {
     /// Which settings.
     pub choices: Vec<&'static Choice>,
     /// Timed rounds.
-    pub rounds: usize,
+    pub rounds: Rounds,
 }
 
 impl Plan {
     /// How many steps [`measure`] reports.
     #[must_use]
     pub fn steps(&self) -> usize {
-        self.choices.len() * (1 + self.rounds + LATENCY_PASSES) + SHARES.len()
+        self.choices.len() * (1 + self.rounds.most() + LATENCY_PASSES) + SHARES.len()
     }
 }
 
@@ -73,9 +73,9 @@ pub fn measure(
         let checked = check(&trace, choice, &mut memory);
         rows.push(Row { choice, checked, ns_per_op: None, ns_per_fault: None, latency: None });
     }
-    let times = interleave(
+    let times = interleave_within(
         rows.len(),
-        plan.rounds,
+        &plan.rounds,
         |_| true,
         |_, who| {
             progress.step("timing");

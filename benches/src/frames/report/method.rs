@@ -5,7 +5,7 @@ use crate::frames::run::Plan;
 use crate::heap::Threads;
 
 pub(super) fn method(plan: &Plan) -> String {
-    let rounds = plan.rounds;
+    let rounds = plan.rounds.phrase();
     let who = match plan.threads {
         Threads::One => "One thread, thread CPU time".to_owned(),
         Threads::Real => {
@@ -29,7 +29,7 @@ pub(super) fn method(plan: &Plan) -> String {
         ("Memory given", "Recorded traces get twice their peak and 16 MiB. Tables come on top for all. Those allocators \
             whose alignment counts from where their tables end were placed so that frame 0 is aligned.".to_owned()),
         ("Latency", "From separate passes that read the time-stamp counter around each call, less the counter's own \
-            cost; an operation's time is the least of three passes over equal memories.".to_owned()),
+            cost; an operation's time is the least of two or three passes over equal memories.".to_owned()),
         ("Checks", "A pass in a process of its own that is not timed keeps a bit for each frame: no frame is handed out \
             twice, blocks lie at multiples of their size, a request is refused only if no aligned block of that order is \
             free, and when all is given back, all can be had again, 2 MiB at a time. Slow allocators are checked for \

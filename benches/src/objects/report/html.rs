@@ -37,7 +37,7 @@ pub fn chapter(results: &[TraceResult], machine: &Machine, plan: &Plan) -> Chapt
         Smallest heap: the least arena in which nothing is refused, by bisection to half a per cent, with the \
         allocator's own values, over the peak of live bytes; our caches are reaped before a refusal, as a kernel does \
         it. Bulk frees were not recorded, so some objects look alive longer than they were.</p></section>",
-        plan.rounds
+        plan.rounds.phrase()
     );
     Chapter { title: "Which object caches?", links, head: head(results, machine), body }
 }

@@ -33,7 +33,7 @@ pub fn chapter(results: &[TraceResult], machine: &Machine, plan: &Plan) -> Chapt
         take turns. Who is twenty times slower than the fastest is cut. Holes are counted from outside, below the \
         highest unit in use. Smallest space: the least in which nothing is refused, by bisection to half a per cent, \
         over the peak; tables lie elsewhere and do not count.</p></section>",
-        plan.rounds
+        plan.rounds.phrase()
     );
     Chapter { title: "Which allocator of ranges?", links, head: head(results, machine), body }
 }

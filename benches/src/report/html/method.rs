@@ -6,7 +6,7 @@ use super::machine::Machine;
 use crate::heap::{Plan, Threads};
 
 pub(super) fn method(machine: &Machine, plan: &Plan) -> String {
-    let rounds = plan.rounds;
+    let rounds = plan.rounds.phrase();
     let who = match plan.threads {
         Threads::One => "One thread, thread CPU time".to_owned(),
         Threads::Real => {
@@ -31,13 +31,13 @@ pub(super) fn method(machine: &Machine, plan: &Plan) -> String {
             Those that do less may get more, which is then remarked. The system's malloc fetches its memory as it likes, and \
             pays for page faults in its time.".to_owned()),
         ("Latency", "From separate passes that read the time-stamp counter before and after each call, less the counter's own \
-            cost. An operation's time is the least of three passes over equal heaps: an interrupt strikes a different operation \
+            cost. An operation's time is the least of two or three passes over equal heaps: an interrupt strikes a different operation \
             each time, the allocator's own work the same. Page faults that recur remain.".to_owned()),
-        ("Slow", "An allocator that needs more than twenty times the fastest one's time on a trace is cut off in its first pass; \
-            its smallest heap is not searched.".to_owned()),
+        ("Slow", "An allocator that needs more than twenty times the fastest one's time on a trace is cut off in its first pass.".to_owned()),
         ("Checks", "A pass that is not timed fills every block with a pattern and checks contents, alignment, zeros and that no two \
             blocks overlap. It runs in a process of its own, as do the search for the smallest heap and the measurement of \
-            resident memory: a crash costs a row. The checks of slow allocators end after three seconds.".to_owned()),
+            resident memory: a crash costs a row. The check of an allocator that needs three times as long as the fastest so far ends there, and its \
+            smallest heap is not searched.".to_owned()),
         ("Smallest heap", "Bisected to half a per cent of the peak; the arena plus the allocator's own value count. It is a border \
             between failure and success, not a proof that every larger heap suffices. Above 8 times the peak the search gives up.".to_owned()),
         ("Used", "The highest address ever handed out, from the beginning of the arena. Allocators that fill their arena from the top \

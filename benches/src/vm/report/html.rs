@@ -33,7 +33,7 @@ pub fn chapter(results: &[TraceResult], machine: &Machine, plan: &Plan) -> Chapt
         Which file a descriptor was is not recorded: files of one length are taken for one. Time for a fault includes \
         zeroing, copying and the object cache; the least of three passes. Time for a record: thread CPU time, the median \
         of {} rounds.</p></section>",
-        plan.rounds
+        plan.rounds.phrase()
     );
     Chapter { title: "Programs, replayed in address spaces", links, head: head(results, machine), body }
 }
