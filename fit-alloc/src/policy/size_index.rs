@@ -3,9 +3,10 @@
 //! ```text
 //!  classes   0…010110 ─► links: so many that most lead to holes of one size or to none
 //!
-//!  exact class (sizes below 1024)      (hole)─►(older)─►(older)          a list, latest first
+//!  class that has one size, as         (hole)─►(older)─►(older)          a list, latest first
+//!  those below 1024 always do
 //!
-//!  trie of a class that leaves k bits open:
+//!  trie of a class that leaves k bits open and has, or had, several sizes:
 //!                  (any size of the class)
 //!               bit k-1 = 0 │ │ bit k-1 = 1               every node is a size; the sizes below a child share
 //!                 ┌─────────┘ └─────────┐                 the bits that lead to it; the latest hole of a size
@@ -22,14 +23,15 @@ use super::classes::{Class, Classes};
 use super::step;
 use crate::range::{NIL, Node, Tables, Unit, View};
 
-/// The second link of holes behind another one of their size, in classes that are not exact.
+/// The second link of holes that are in a list and in no trie: behind another one of their size, or at the head of a
+/// class that has one size.
 const LISTED: u32 = NIL - 1;
 
 /// See the [module](self).
 ///
 /// Invariants:
 /// * every hole is in exactly one list, that of its size, latest first, and the head of each list is in the trie of its
-///   class, or, if the class is exact, is the class's link;
+///   class, or, if it is [`LISTED`] itself, is the class's link;
 /// * below child `b` of a node at depth `d` of a class that leaves `k` bits open, bit `k − 1 − d` of every size is `b`.
 #[derive(Clone, Debug)]
 pub(super) struct SizeIndex<U: Unit>(Classes<U>);
@@ -58,21 +60,36 @@ impl<U: Unit> SizeIndex<U> {
     fn insert_into(&mut self, t: &mut Tables<'_, U>, hole: u32, class: Class) {
         step();
         let head = self.0.head(class);
-        if head != NIL && !class.is_exact() {
+        // One branch, as either half by itself could not be predicted.
+        if (head != NIL) & !class.is_exact() {
             return self.insert_below(t, hole, class, head);
         }
+        self.push(t, hole, class, head);
+    }
+
+    /// Adds a hole before those of its size, which are all of its class.
+    #[inline(always)]
+    fn push(&mut self, t: &mut Tables<'_, U>, hole: u32, class: Class, head: u32) {
         t.edit(hole, |n| {
             n.older = head;
-            n.link = [NIL; 2];
+            n.link = [NIL, LISTED];
         });
         t.edit_any(head, |n| n.link[0] = hole);
         self.0.set_head(class, hole);
     }
 
-    /// Adds a hole to a trie that is not empty.
+    /// Adds a hole to a class that is not empty and may have several sizes.
     #[inline(never)]
     fn insert_below(&mut self, t: &mut Tables<'_, U>, hole: u32, class: Class, root: u32) {
         let length = t.at(hole).length;
+        let first = t.at(root);
+        if first.link[1] == LISTED {
+            if first.length == length {
+                return self.push(t, hole, class, root);
+            }
+            // A second size: from now on a trie.
+            t.edit(root, |n| n.link = [NIL; 2]);
+        }
         let (mut bit, mut at, mut above) = (class.shift(), root, Above::Class);
         loop {
             step();
@@ -120,7 +137,7 @@ impl<U: Unit> SizeIndex<U> {
         step();
         let node = t.at(hole);
         let (older, link) = (node.older, node.link);
-        if !class.is_exact() && link[1] != LISTED {
+        if link[1] != LISTED {
             return self.remove_from_trie(t, hole, class);
         }
         t.edit_any(older, |n| n.link[0] = link[0]);
@@ -191,7 +208,7 @@ impl<U: Unit> SizeIndex<U> {
     }
 
     fn is_alone(&self, node: &Node<U>, hole: u32, class: Class) -> bool {
-        node.older == NIL && node.link == [NIL; 2] && self.0.head(class) == hole
+        node.older == NIL && is_single(node) && self.0.head(class) == hole
     }
 
     /// The latest of the smallest holes of at least `length`.
@@ -200,19 +217,13 @@ impl<U: Unit> SizeIndex<U> {
         let class = Class::of(length);
         let Some(mut found) = self.0.from(class) else { return NIL };
         let mut head = self.0.head(found);
-        // The planted fault: a hole that fits exactly is taken for too small.
-        let exact = found.is_exact() && !cfg!(hectare_plant = "best_off_by_one");
-        if exact {
+        // Most classes have one size. The planted fault: a hole that fits exactly is taken for too small.
+        let node = v.at(head);
+        if is_single(node) & (node.length >= length) && !cfg!(hectare_plant = "best_off_by_one") {
             return head;
         }
         if found == class {
-            // Most tries hold one size.
-            let node = v.at(head);
-            let fits = if node.link == [NIL; 2] && !cfg!(hectare_plant = "best_off_by_one") {
-                if node.length >= length { head } else { NIL }
-            } else {
-                at_least_in(v, head, length, class.shift())
-            };
+            let fits = at_least_in(v, head, length, class.shift());
             if fits != NIL {
                 return fits;
             }
@@ -220,14 +231,14 @@ impl<U: Unit> SizeIndex<U> {
             found = above;
             head = self.0.head(found);
         }
-        if v.at(head).link == [NIL; 2] { head } else { extreme(v, head, 0) }
+        extreme(v, head, 0)
     }
 
     /// The latest of the largest holes of at most `length`.
     pub(super) fn at_most(&self, v: View<'_, U>, length: U) -> u32 {
         let class = Class::of(length);
         let head = self.0.head(class);
-        let found = if class.is_exact() { head } else { at_most_in(v, head, length, class.shift()) };
+        let found = at_most_in(v, head, length, class.shift());
         if found != NIL {
             return found;
         }
@@ -242,8 +253,7 @@ impl<U: Unit> SizeIndex<U> {
 
     #[inline]
     fn extreme_of(&self, v: View<'_, U>, class: Class, side: usize) -> u32 {
-        let head = self.0.head(class);
-        if class.is_exact() { head } else { extreme(v, head, side) }
+        extreme(v, self.0.head(class), side)
     }
 
     /// The hole of the same size that got it just before this one; [`NIL`] if this is the oldest.
@@ -259,7 +269,13 @@ impl<U: Unit> SizeIndex<U> {
         self.0.check(|class, root| {
             let alike = root == NIL || Class::of(v.at(root).length) == class;
             Violation::unless(alike, "a trie holds the sizes of its class", class.number())?;
-            if class.is_exact() {
+            let listed = root != NIL && v.at(root).link[1] == LISTED;
+            Violation::unless(
+                listed || root == NIL || !class.is_exact(),
+                "an exact class is a list",
+                class.number(),
+            )?;
+            if listed {
                 return count_list(v, root, limit);
             }
             count_below(v, root, class.shift(), limit)
@@ -272,11 +288,8 @@ impl<U: Unit> SizeIndex<U> {
         let class = Class::of(node.length);
         let head = self.0.head(class);
         let after = |newer| v.at(newer).older == hole && v.at(newer).length == node.length;
-        if class.is_exact() {
-            return if node.newer() == NIL { head == hole } else { after(node.newer()) };
-        }
         if node.link[1] == LISTED {
-            return after(node.newer());
+            return if node.newer() == NIL { head == hole } else { after(node.newer()) };
         }
         let (mut bit, mut at) = (class.shift(), head);
         while at != NIL && at != hole {
@@ -288,6 +301,12 @@ impl<U: Unit> SizeIndex<U> {
         }
         at == hole
     }
+}
+
+/// Whether the head of a class leads to no other size.
+#[inline]
+fn is_single<U: Unit>(head: &Node<U>) -> bool {
+    (head.link[0] == NIL) & (head.link[1] >= LISTED)
 }
 
 /// Cuts some leaf off below `top`, which is none itself, and gives it the links of `top`.
@@ -343,7 +362,7 @@ fn count_below<U: Unit>(v: View<'_, U>, top: u32, bits: u32, limit: u64) -> Resu
 fn at_least_in<U: Unit>(v: View<'_, U>, root: u32, length: U, bits: u32) -> u32 {
     let (mut best, mut best_length, mut aside) = (NIL, U::MAX, NIL);
     let (mut at, mut bit) = (root, bits);
-    while at != NIL {
+    while at < LISTED {
         step();
         let node = v.at(at);
         let fits = if cfg!(hectare_plant = "best_off_by_one") {
@@ -363,7 +382,7 @@ fn at_least_in<U: Unit>(v: View<'_, U>, root: u32, length: U, bits: u32) -> u32 
         }
         bit -= 1;
         let next = node.link[length.bit(bit) & 1];
-        if node.link[1] != NIL && node.link[1] != next {
+        if node.link[1] < LISTED && node.link[1] != next {
             aside = node.link[1];
         }
         at = next;
@@ -379,7 +398,7 @@ fn at_least_in<U: Unit>(v: View<'_, U>, root: u32, length: U, bits: u32) -> u32 
 fn at_most_in<U: Unit>(v: View<'_, U>, root: u32, length: U, bits: u32) -> u32 {
     let (mut best, mut best_length, mut aside) = (NIL, U::ZERO, NIL);
     let (mut at, mut bit) = (root, bits);
-    while at != NIL {
+    while at < LISTED {
         step();
         let node = v.at(at);
         if node.length <= length && node.length >= best_length {
@@ -418,8 +437,8 @@ fn extreme<U: Unit>(v: View<'_, U>, top: u32, side: usize) -> u32 {
             best_length = node.length;
         }
         let near = node.link[side & 1];
-        at = if near == NIL { node.link[(side & 1) ^ 1] } else { near };
-        if at == NIL {
+        at = if near < LISTED { near } else { node.link[(side & 1) ^ 1] };
+        if at >= LISTED {
             return best;
         }
     }
