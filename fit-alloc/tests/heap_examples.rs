@@ -122,3 +122,25 @@ fn e07_external_fragmentation() {
     e07::<HardenedHeap>(MIB);
     e07::<SmallHeap>(MIB / 64);
 }
+
+/// Frees half of 80 blocks, no two of them neighbours, after all but one part in `left` of 1 MiB was taken. Returns how
+/// many of them the quick lists keep.
+fn kept_with(left: usize) -> usize {
+    let mut memory = Memory::<FitHeap>::new(MIB);
+    let blocks: Vec<_> = (0..80).map(|_| memory.take(64).unwrap().0).collect();
+    while memory.heap.usage().allocated < (MIB - MIB / left) as u64 {
+        memory.take(4096).unwrap();
+    }
+    memory.heap.flush();
+    for block in blocks.into_iter().step_by(2) {
+        memory.give(block, 64);
+    }
+    memory.heap.cached() / 64
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "the heap is too small")]
+fn quick_lists_keep_less_when_memory_is_short() {
+    // A list keeps a 1024th of the heap: 16 blocks of 64 bytes; a quarter of that when an eighth of it is not free.
+    assert_eq!([2, 4, 16].map(kept_with), [16, 16, 4]);
+}

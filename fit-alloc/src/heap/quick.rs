@@ -32,6 +32,12 @@ const DEPTH: usize = 32;
 /// A list keeps at most this part of the heap's capacity, so that all lists together keep at most a 16th.
 const SHARE: usize = 1024;
 
+/// Memory is short when less than this part of the capacity is free, and no longer when twice as much is.
+const SHORT: usize = 8;
+
+/// Lists keep only this part of what they keep otherwise when memory is short: what they keep is missed then.
+const KEPT: usize = 4;
+
 /// How often each list is emptied while the heap grows to its end.
 const GROWTH: usize = 128;
 
@@ -62,6 +68,8 @@ pub struct QuickLists<S: Shape = Standard, const REGIONS: usize = 1> {
     step: usize,
     /// The list that was emptied last for growth.
     next: usize,
+    /// Whether region 0 was short of memory when it last grew.
+    short: bool,
 }
 
 impl<S: Shape, const REGIONS: usize> QuickLists<S, REGIONS> {
@@ -74,6 +82,7 @@ impl<S: Shape, const REGIONS: usize> QuickLists<S, REGIONS> {
             watched: 0,
             step: 0,
             next: 0,
+            short: false,
         }
     }
 
@@ -141,10 +150,11 @@ impl<S: Shape, const REGIONS: usize> QuickLists<S, REGIONS> {
     fn set_limits(&mut self) {
         self.flush();
         let capacity: usize = self.heap.used_engines().map(|engine| engine.capacity).sum();
-        let share = capacity / SHARE;
+        let part = if self.short { KEPT } else { 1 };
+        let (share, depth) = (capacity / SHARE / part, DEPTH / part);
         self.step = capacity / (GROWTH * CLASSES / AT_ONCE);
         for (class, list) in self.lists.iter_mut().enumerate() {
-            list.limit = u16::try_from((share / (class + 1)).min(DEPTH)).unwrap_or(0);
+            list.limit = u16::try_from((share / (class + 1)).min(depth)).unwrap_or(0);
             list.room = list.limit;
         }
     }
@@ -194,6 +204,12 @@ impl<S: Shape, const REGIONS: usize> QuickLists<S, REGIONS> {
         let top = engine.top.size;
         let grew = top < self.watched;
         self.watched = top.saturating_sub(self.step);
+        let part = if self.short { SHORT / 2 } else { SHORT };
+        let short = engine.free < engine.capacity / part;
+        if short != self.short && !cfg!(hectare_plant = "heap_never_short") {
+            self.short = short;
+            self.set_limits();
+        }
         if grew {
             for _ in 0..AT_ONCE {
                 self.next = (self.next + 1) % CLASSES;
