@@ -10,6 +10,8 @@
 
 mod bins;
 mod check;
+mod compact;
+mod eights;
 mod engine;
 mod figures;
 mod good_fit;
@@ -40,7 +42,7 @@ pub type BoundedHeap<const REGIONS: usize = 1> = GoodFit<Standard, REGIONS, Boun
 /// Good fit that detects every bad free.
 pub type HardenedHeap<const REGIONS: usize = 1> = GoodFit<Standard, REGIONS, Hardened>;
 
-/// Up to 512 KiB a region with little state, for microcontrollers.
+/// Up to 512 KiB a region with little state and little code, for microcontrollers.
 pub type SmallHeap<const REGIONS: usize = 1> = GoodFit<Small, REGIONS, Bounded>;
 
 /// The default heap behind a lock: a `#[global_allocator]`.

@@ -20,7 +20,7 @@ const BITS: usize = usize::BITS as usize;
 /// Invariants:
 /// * a bin's occupied bit is set iff its head is not 0;
 /// * a summary bit is set if its word of `occupied` is not 0, and stays set until a search finds the word to be 0: so
-///   that taking a hole out of a list has one word less to keep.
+///   that taking a hole out of a list has one word less to keep. A compact shape has no summary.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bins<S: Shape> {
     summary: usize,
@@ -83,7 +83,9 @@ impl<S: Shape> Bins<S> {
     /// Marks a bin as not empty.
     #[inline]
     pub(crate) fn occupy(&mut self, bin: usize) {
-        self.summary |= 1 << (bin / BITS);
+        if !S::COMPACT {
+            self.summary |= 1 << (bin / BITS);
+        }
         self.occupied.as_mut()[(bin / BITS) & (S::BINS / BITS - 1)] |= 1 << (bin % BITS);
     }
 
@@ -114,6 +116,9 @@ impl<S: Shape> Bins<S> {
         if here != 0 {
             return word * BITS + here.trailing_zeros() as usize;
         }
+        if S::COMPACT {
+            return self.next_occupied((word + 1) * BITS);
+        }
         let mut later = self.summary & ((!0 << word) << 1);
         while later != 0 {
             let word = later.trailing_zeros() as usize;
@@ -131,7 +136,7 @@ impl<S: Shape> Bins<S> {
     pub(crate) fn is_consistent(&self, bin: usize) -> bool {
         let word = self.word(bin / BITS);
         let bit = word >> (bin % BITS) & 1 != 0;
-        let summary = self.summary >> (bin / BITS) & 1 != 0;
+        let summary = S::COMPACT || self.summary >> (bin / BITS) & 1 != 0;
         bit == (self.head(bin) != 0) && (summary || word == 0)
     }
 

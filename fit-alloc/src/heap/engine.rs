@@ -10,7 +10,8 @@
 //!    4. the top: the hole at the region's end           untouched memory last
 //! ```
 //! The active hole and the top have their map bits, but no list and no words in memory: taking from their front moves
-//! a number and a bit.
+//! a number and a bit. A [compact](Shape::COMPACT) shape has neither them nor a recent run: all holes are listed, and
+//! every request is served as one with an alignment is.
 #![expect(unsafe_code, reason = "works on raw regions")]
 
 use super::bins::{Bins, bin_at_least, bin_of, exact, head_mark, marked_bin};
@@ -200,7 +201,7 @@ impl<S: Shape> Engine<S> {
 
     /// Counts granules that become a hole or a part of one.
     #[inline]
-    fn count_given(&mut self, size: usize) {
+    pub(crate) fn count_given(&mut self, size: usize) {
         self.least_free = self.least_free();
         self.free += size;
     }
@@ -219,6 +220,10 @@ impl<S: Shape> Engine<S> {
     /// The granules are of a block that nothing uses any more.
     #[inline]
     pub(crate) unsafe fn give(&mut self, start: usize, size: usize) {
+        if S::COMPACT {
+            // SAFETY: the caller's promise is the one asked for.
+            return unsafe { self.give_hole(start, size) };
+        }
         let recent = self.recent;
         prefetch(self.region.pointer(start - 1).addr());
         prefetch(self.region.pointer(start + size).addr());
@@ -251,6 +256,9 @@ impl<S: Shape> Engine<S> {
     /// Makes the recent run a hole. For whoever looks at the holes.
     #[inline(never)]
     pub(crate) fn settle(&mut self) {
+        if S::COMPACT {
+            return;
+        }
         let recent = core::mem::take(&mut self.recent);
         if recent.size != 0 {
             // SAFETY: the recent run is of blocks that nothing uses.
@@ -278,6 +286,10 @@ impl<S: Shape> Engine<S> {
         let hole_after = unsafe { self.region.bit(start + size) };
         // SAFETY: `start` is above the region's map, so `start − 1` has a bit.
         let hole_before = unsafe { self.region.bit(start - 1) };
+        if S::COMPACT {
+            // SAFETY: the caller's promise is the one asked for.
+            return unsafe { self.give_compact(start, size, hole_before, hole_after) };
+        }
         if hole_after | hole_before | (size >= exact::<S>()) {
             // SAFETY: the caller's promise is the one asked for.
             return unsafe { self.give_joining(start, size, hole_before, hole_after) };
@@ -357,10 +369,10 @@ impl<S: Shape> Engine<S> {
     /// A hole begins there.
     #[inline]
     pub(crate) unsafe fn detach_from(&mut self, start: usize) -> Hole {
-        if start == self.active.start {
+        if !S::COMPACT && start == self.active.start {
             return core::mem::take(&mut self.active);
         }
-        if start == self.top.start {
+        if !S::COMPACT && start == self.top.start {
             return core::mem::take(&mut self.top);
         }
         // SAFETY: E3: it is listed.

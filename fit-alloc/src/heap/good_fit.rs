@@ -7,6 +7,7 @@ use core::ptr::NonNull;
 
 use hectare_core::{AllocError, ByteAllocator, Failures, FreeError, RegionError, RegionHeap};
 
+use super::eights;
 use super::engine::Engine;
 use super::shape::{Complete, Mode, Shape, Standard};
 
@@ -30,7 +31,7 @@ use super::shape::{Complete, Mode, Shape, Standard};
 /// Invariants: those of the engines, checked by [`CheckInvariants`](hectare_core::CheckInvariants).
 #[derive(Debug)]
 pub struct GoodFit<S: Shape = Standard, const REGIONS: usize = 1, M: Mode = Complete> {
-    /// The first `count` have a region.
+    /// The first `count` have a region; the others are [`Engine::EMPTY`].
     pub(crate) engines: [Engine<S>; REGIONS],
     pub(crate) count: usize,
     pub(crate) failures: Failures,
@@ -56,7 +57,7 @@ impl<S: Shape, const REGIONS: usize, M: Mode> GoodFit<S, REGIONS, M> {
     /// As `allocate`, with the bounded search only, and without counting a refusal.
     #[inline]
     pub(crate) fn allocate_bounded(&mut self, layout: Layout) -> Option<NonNull<u8>> {
-        if layout.align() <= S::GRANULE {
+        if layout.align() <= S::GRANULE && !S::COMPACT {
             // Region 0 by itself: the common heap has one, and its search is then compiled without a loop.
             let (engine, _) = self.engines.split_first_mut()?;
             let index = engine.take(granules::<S>(layout.size()));
@@ -77,7 +78,7 @@ impl<S: Shape, const REGIONS: usize, M: Mode> GoodFit<S, REGIONS, M> {
     fn allocate_from_any(&mut self, layout: Layout, exhaustive: bool) -> Option<NonNull<u8>> {
         let size = granules::<S>(layout.size());
         for engine in self.engines.iter_mut().take(self.count) {
-            let index = if layout.align() > S::GRANULE {
+            let index = if S::COMPACT || layout.align() > S::GRANULE {
                 engine.take_aligned(size, layout.align(), exhaustive)
             } else if exhaustive {
                 engine.take_exhaustively(size)
@@ -99,7 +100,9 @@ impl<S: Shape, const REGIONS: usize, M: Mode> GoodFit<S, REGIONS, M> {
     pub(crate) fn search_or_refuse(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
         // Even a bounded heap tries once more, with the recent run among the holes.
         let exhaustive = M::COMPLETE || cfg!(hectare_plant = "heap_unbounded");
-        if let Some(block) = self.allocate_from_any(layout, exhaustive) {
+        // A compact shape has no recent run.
+        let again = exhaustive || !S::COMPACT;
+        if let Some(block) = again.then(|| self.allocate_from_any(layout, exhaustive)).flatten() {
             return Ok(block);
         }
         let size = granules::<S>(layout.size());
@@ -244,8 +247,8 @@ unsafe impl<S: Shape, const REGIONS: usize, M: Mode> ByteAllocator for GoodFit<S
         let error = match self.allocate(new_layout) {
             Ok(new) => {
                 // SAFETY: (1) the new block has `new_size` bytes, more than the old one, which the caller vouches for;
-                // (2) live blocks do not overlap.
-                unsafe { new.copy_from_nonoverlapping(block, layout.size()) };
+                // (2) live blocks do not overlap; (3) both are aligned to the granule.
+                unsafe { copy::<S>(block, new, layout.size()) };
                 // SAFETY: the caller's promise; nothing uses the old block after the copy.
                 unsafe { self.deallocate(block, layout) }?;
                 return Ok(new);
@@ -285,6 +288,20 @@ impl<S: Shape, const REGIONS: usize, M: Mode> GoodFit<S, REGIONS, M> {
         }
         // SAFETY: the block's granules, which begin at `to` now.
         Some(unsafe { engine.hand_out(to, M::HARDENED) })
+    }
+}
+
+/// Copies a block's `size` bytes.
+///
+/// # Safety
+/// (1) Both are blocks of at least that size; (2) they do not overlap; (3) both are aligned to the granule.
+unsafe fn copy<S: Shape>(from: NonNull<u8>, to: NonNull<u8>, size: usize) {
+    if S::COMPACT {
+        // SAFETY: the caller's promises are those asked for: a granule has 8 bytes or a multiple.
+        unsafe { eights::copy(from, to, size) };
+    } else {
+        // SAFETY: the caller's promises are those asked for.
+        unsafe { to.copy_from_nonoverlapping(from, size) };
     }
 }
 

@@ -23,6 +23,7 @@ use core::ptr::{self, NonNull};
 
 use hectare_core::RegionError;
 
+use super::eights::clear;
 use super::shape::{Shape, Word};
 use crate::policy::step;
 
@@ -118,8 +119,13 @@ impl<S: Shape> Region<S> {
             map_span,
             shape: PhantomData,
         };
-        // SAFETY: (1) and (3): the map's granules are the heap's; (2): aligned, also for a word.
-        unsafe { start.write_bytes(0, map_span << S::LOG2_GRANULE) };
+        if S::COMPACT {
+            // SAFETY: (1) and (3): the map's granules are the heap's; (2): aligned to 8 bytes at least.
+            unsafe { clear(start.cast(), map_span << (S::LOG2_GRANULE - 3)) };
+        } else {
+            // SAFETY: as above.
+            unsafe { start.write_bytes(0, map_span << S::LOG2_GRANULE) };
+        }
         region.place_maps(map_words(span), hardened);
         region
     }

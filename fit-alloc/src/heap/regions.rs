@@ -29,7 +29,7 @@ impl<S: Shape, const REGIONS: usize, M: Mode> GoodFit<S, REGIONS, M> {
             return Err(RegionError::Overlap);
         }
         let Some(engine) = self.engines.get_mut(self.count) else { return Err(RegionError::TableFull) };
-        *engine = Engine::EMPTY;
+        // It is empty: only the first `count` are not.
         // SAFETY: (1) the caller vouches for the memory; (2), (3) `granules_in` and the check above.
         engine.region = unsafe { Region::lay(start, span, M::HARDENED) };
         // SAFETY: the granules after the map, which nobody uses yet.

@@ -20,8 +20,9 @@ fn aligned_in<S: Shape>(region: &Region<S>, hole: Hole, size: usize, align: usiz
 }
 
 impl<S: Shape> Engine<S> {
-    /// Takes `size` granules at an address that is a multiple of `align`, which exceeds the granule. Returns the first
-    /// one's index; 0 if the search, exhaustive or not, finds no hole.
+    /// Takes `size` granules at an address that is a multiple of `align`: for alignments above the granule, and for all
+    /// in a compact shape, where the first two holes looked at settle any other request. Returns the first one's index;
+    /// 0 if the search, exhaustive or not, finds no hole.
     pub(crate) fn take_aligned(&mut self, size: usize, align: usize, exhaustive: bool) -> usize {
         self.settle();
         let mut bin = bin_of::<S>(size);
@@ -38,13 +39,13 @@ impl<S: Shape> Engine<S> {
             }
             bin += 1;
         }
-        for hole in [self.active, self.top] {
+        for hole in [self.active, self.top].into_iter().filter(|_| !S::COMPACT) {
             if let Some(index) = self.take_at(hole, size, align) {
                 return index;
             }
         }
         // A hole this large holds the request wherever it begins.
-        let certain = size.saturating_add((align >> S::LOG2_GRANULE) - 1);
+        let certain = size.saturating_add((align >> S::LOG2_GRANULE).saturating_sub(1));
         if certain <= self.free {
             let bin = self.bins.next_occupied(bin_at_least::<S>(certain));
             let start = self.bins.head(bin);
@@ -94,9 +95,7 @@ impl<S: Shape> Engine<S> {
         }
         let index = aligned_in(&self.region, hole, size, align)?;
         // SAFETY: E3: it is one of the engine's holes.
-        unsafe { self.detach_from(hole.start) };
-        // SAFETY: E1: its bits.
-        unsafe { self.region.clear_ends(hole.start, hole.end() - 1) };
+        unsafe { self.take_out(hole.start) };
         let end = index + size;
         if index > hole.start {
             // SAFETY: granules of the detached hole; the block after them separates them from the rest.
@@ -116,7 +115,7 @@ impl<S: Shape> Engine<S> {
     /// A block ends at `end`.
     #[inline(always)]
     pub(crate) unsafe fn extend(&mut self, end: usize, more: usize) -> bool {
-        if end == self.recent.start {
+        if !S::COMPACT && end == self.recent.start {
             if more <= self.recent.size {
                 // To the map a run of blocks is one block or another.
                 carve(&mut self.recent, more);
@@ -136,6 +135,11 @@ impl<S: Shape> Engine<S> {
     /// A hole begins at `start`.
     #[inline(never)]
     unsafe fn extend_into(&mut self, start: usize, more: usize) -> bool {
+        if S::COMPACT {
+            // SAFETY: E4: it is listed.
+            let hole = Hole { start, size: unsafe { self.region.size_from(start) } };
+            return self.take_at(hole, more, S::GRANULE).is_some();
+        }
         let held = if start == self.active.start {
             &mut self.active
         } else if start == self.top.start {

@@ -61,6 +61,9 @@ pub trait Shape: Copy + Debug + sealed::Sealed {
     const LOG2_SUB: u32;
     /// How many bins there are: a power of two.
     const BINS: usize;
+    /// Whether code is to be small rather than fast: one way for every request, one for every free, and no hole outside
+    /// the lists.
+    const COMPACT: bool;
 
     /// Bytes in a granule.
     const GRANULE: usize = 1 << Self::LOG2_GRANULE;
@@ -82,9 +85,10 @@ impl Shape for Standard {
     const LOG2_GRANULE: u32 = 4;
     const LOG2_SUB: u32 = 4;
     const BINS: usize = 512;
+    const COMPACT: bool = false;
 }
 
-/// Microcontrollers: 8-byte granules, 16-bit links, 4 bins for each doubling.
+/// Microcontrollers: 8-byte granules, 16-bit links, 4 bins for each doubling, and less code.
 #[derive(Clone, Copy, Debug)]
 pub struct Small;
 
@@ -98,6 +102,7 @@ impl Shape for Small {
     const LOG2_GRANULE: u32 = 3;
     const LOG2_SUB: u32 = 2;
     const BINS: usize = 64;
+    const COMPACT: bool = true;
 }
 
 /// How far a heap searches, and how hard it looks at what it is told to free.
