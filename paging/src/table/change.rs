@@ -249,7 +249,8 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
         }
         self.walk.window.step(node.at(index));
         self.unsettles |= F::DIRTY == SetBy::Hardware && current.takes_write;
-        if F::BREAK_BEFORE_MAKE && F::must_break(leaf, new, level) {
+        let breaks = F::BREAK_BEFORE_MAKE && !cfg!(hectare_plant = "table_no_break");
+        if breaks && F::must_break(leaf, new, level) {
             let now = cell.swap(F::Entry::ZERO, Relaxed);
             split::broken(self.walk, at, level, 1, self.asid);
             new = F::apply(now, current.edit);

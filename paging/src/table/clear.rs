@@ -73,6 +73,10 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
 /// leaf may still become dirty through a stale write right.
 #[inline(always)]
 pub(super) fn is_settled<F: TableFormat>(leaf: F::Entry, level: usize, settled: bool) -> bool {
+    let settled = settled || cfg!(hectare_plant = "table_unsettled");
+    if cfg!(hectare_plant = "table_lost_dirty") {
+        return true;
+    }
     F::is_stable(leaf, level) && (settled || F::DIRTY != SetBy::Hardware || F::touched(leaf, level).dirty)
 }
 

@@ -329,7 +329,9 @@ fn build<'t, F: TableFormat, W: TableWindow>(
 ) {
     let (first, last) = part.indices::<F>(level);
     spare.zero(0..first);
-    spare.zero(last + 1..spare.entries.len());
+    if !cfg!(hectare_plant = "table_no_zero") {
+        spare.zero(last + 1..spare.entries.len());
+    }
     let leaves = leaves_of(part, level, job);
     let (mut at, mut range) = (part.start_of::<F>(leaves.start, level), leaves.clone());
     while range.start < range.end {

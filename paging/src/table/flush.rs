@@ -298,7 +298,7 @@ impl<F: TableFormat> Fresh<F> {
             everything: false,
             tables: false,
             global: false,
-            reload: F::ROOT_LATCHED,
+            reload: F::ROOT_LATCHED && !cfg!(hectare_plant = "table_no_reload"),
             asid: self.asid,
         });
     }

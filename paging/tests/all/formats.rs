@@ -3,12 +3,15 @@
 
 use std::collections::HashMap;
 
-use hectare_core::{Permissions, PhysAddr, VirtAddr};
+use hectare_core::{Frame, FrameRun, Page, Permissions, PhysAddr, VirtAddr};
 use hectare_paging::format::aarch64::{self, AArch64, Stage2};
 use hectare_paging::format::ept::{self, Ept};
 use hectare_paging::format::riscv::{self, RiscV, Sv32, Sv39, Sv48, Sv57};
 use hectare_paging::format::{Pae, SetBy, Toy, X86, X86_64};
-use hectare_paging::{Attributes, Decoded, Entry, EntryError, Format, Kind, MemoryType, Touched};
+use hectare_paging::{
+    Attributes, Decoded, Entry, EntryError, Format, Kind, MapOptions, MemoryType, PageTable, Touched,
+};
+use hectare_testkit::stand_in::PlainFrames;
 use proptest::prelude::*;
 
 use crate::walkers::{Hit, Walked};
@@ -16,39 +19,68 @@ use crate::walkers::{Hit, Walked};
 const EXTENSIONS: u8 = riscv::SVPBMT | riscv::SVNAPOT | riscv::SVADU | riscv::SVVPTC;
 const UPPER_MANAGED: u8 = aarch64::UPPER | aarch64::HARDWARE_DIRTY;
 
-/// Runs a generic function for every format.
+/// A generic function for every format. Tests stay quick to build: what is generic is small, and proptest is not.
 macro_rules! every_format {
     ($function:ident) => {
-        $function::<X86>();
-        $function::<X86<true>>();
-        $function::<Pae>();
-        $function::<X86_64<4>>();
-        $function::<X86_64<5>>();
-        $function::<Sv32>();
-        $function::<Sv32<{ riscv::SVADU }>>();
-        $function::<Sv39>();
-        $function::<RiscV<3, EXTENSIONS>>();
-        $function::<Sv48>();
-        $function::<Sv57>();
-        $function::<RiscV<5, EXTENSIONS>>();
-        $function::<Ept>();
-        $function::<Ept<5, { ept::EXECUTE_ONLY | ept::ACCESSED_DIRTY }>>();
-        $function::<AArch64<12>>();
-        $function::<AArch64<12, 39, UPPER_MANAGED>>();
-        $function::<AArch64<12, 52, { aarch64::LPA2 }>>();
-        $function::<AArch64<14>>();
-        $function::<AArch64<14, 47, { aarch64::HARDWARE_ACCESSED }>>();
-        $function::<AArch64<14, 52, { aarch64::LPA2 | UPPER_MANAGED }>>();
-        $function::<AArch64<16>>();
-        $function::<AArch64<16, 52, { aarch64::LPA2 | aarch64::BBM2 }>>();
-        $function::<Stage2<12, 40>>();
-        $function::<Stage2<12, 48, { aarch64::HARDWARE_DIRTY }>>();
-        $function::<Stage2<12, 52, { aarch64::LPA2 }>>();
-        $function::<Stage2<14, 40>>();
-        $function::<Stage2<16, 44, { aarch64::HARDWARE_ACCESSED }>>();
-        $function::<Toy<2, 2, 0>>();
-        $function::<Toy<3, 1, 1>>();
+        [
+            $function::<X86>,
+            $function::<X86<true>>,
+            $function::<Pae>,
+            $function::<X86_64<4>>,
+            $function::<X86_64<5>>,
+            $function::<Sv32>,
+            $function::<Sv32<{ riscv::SVADU }>>,
+            $function::<Sv39>,
+            $function::<RiscV<3, EXTENSIONS>>,
+            $function::<Sv48>,
+            $function::<Sv57>,
+            $function::<RiscV<5, EXTENSIONS>>,
+            $function::<Ept>,
+            $function::<Ept<5, { ept::EXECUTE_ONLY | ept::ACCESSED_DIRTY }>>,
+            $function::<AArch64<12>>,
+            $function::<AArch64<12, 39, UPPER_MANAGED>>,
+            $function::<AArch64<12, 52, { aarch64::LPA2 }>>,
+            $function::<AArch64<14>>,
+            $function::<AArch64<14, 47, { aarch64::HARDWARE_ACCESSED }>>,
+            $function::<AArch64<14, 52, { aarch64::LPA2 | UPPER_MANAGED }>>,
+            $function::<AArch64<16>>,
+            $function::<AArch64<16, 52, { aarch64::LPA2 | aarch64::BBM2 }>>,
+            $function::<Stage2<12, 40>>,
+            $function::<Stage2<12, 48, { aarch64::HARDWARE_DIRTY }>>,
+            $function::<Stage2<12, 52, { aarch64::LPA2 }>>,
+            $function::<Stage2<14, 40>>,
+            $function::<Stage2<16, 44, { aarch64::HARDWARE_ACCESSED }>>,
+            $function::<Toy<2, 2, 0>>,
+            $function::<Toy<3, 1, 1>>,
+        ]
     };
+}
+
+/// What a format is asked to say.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    level: usize,
+    linear: u64,
+    random: u64,
+    wanted: Attributes,
+    other: Attributes,
+    touched: Touched,
+    state: u64,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let numbers = (0..5_usize, any::<u64>(), any::<u64>(), any::<u64>());
+    (numbers, any_attributes(), any_attributes(), any_touched()).prop_map(
+        |((level, linear, random, state), wanted, other, touched)| Case {
+            level,
+            linear,
+            random,
+            wanted,
+            other,
+            touched,
+            state,
+        },
+    )
 }
 
 fn any_attributes() -> impl Strategy<Value = Attributes> {
@@ -77,50 +109,59 @@ fn table_address_of<F: Format>(random: u64) -> PhysAddr {
     PhysAddr::new(random % (1 << F::physical_bits(0))).align_down(F::PAGE)
 }
 
-fn round_trip<F: Format>() {
-    let case = (0..F::LEVELS, any::<u64>(), any_attributes(), any_attributes(), any_touched(), any::<u64>());
-    proptest!(|((level, random, wanted, other, touched, state) in case)| {
-        let size = F::leaf_size(level);
-        let address = address_of::<F>(random, level);
-        let attributes = F::nearest(wanted);
-        prop_assert!(attributes.permissions.contains(wanted.permissions));
-        prop_assert_eq!(F::nearest(attributes), attributes);
-        match F::leaf(address, attributes, touched, level) {
-            Err(error) => prop_assert!(!F::has_leaves(level), "{error}"),
-            Ok(entry) => {
-                let leaf = Decoded::Leaf { address, attributes, touched, contiguous: false };
-                prop_assert_eq!(F::decode(entry, level, 0), leaf);
-                prop_assert_eq!(F::with_touched(entry, Touched::NO, level),
-                    F::leaf(address, attributes, Touched::NO, level).unwrap());
-                let changed = F::nearest(other);
-                let edited = F::apply(entry, F::edit(changed, level).unwrap());
-                prop_assert_eq!(edited, F::leaf(address, changed, touched, level).unwrap());
-                let next = address.value().wrapping_add(size.bytes());
-                let linear = next & (u64::MAX >> (64 - F::LINEAR_BITS)) != 0;
-                if next >> F::physical_bits(level) == 0 && linear {
-                    let second = F::leaf(PhysAddr::new(next), attributes, touched, level).unwrap();
-                    prop_assert_eq!(entry.plus(F::stride(level)), second);
-                }
-                prop_assert!(!F::must_break(entry, edited, level) || F::BREAK_BEFORE_MAKE);
+fn round_trip<F: Format>(case: &Case) {
+    let Case { level, random, wanted, other, touched, state, .. } = *case;
+    let level = level % F::LEVELS;
+    let size = F::leaf_size(level);
+    let address = address_of::<F>(random, level);
+    let attributes = F::nearest(wanted);
+    assert!(attributes.permissions.contains(wanted.permissions));
+    assert_eq!(F::nearest(attributes), attributes);
+    match F::leaf(address, attributes, touched, level) {
+        Err(error) => assert!(!F::has_leaves(level), "{error}"),
+        Ok(entry) => {
+            let leaf = Decoded::Leaf { address, attributes, touched, contiguous: false };
+            assert_eq!(F::decode(entry, level, 0), leaf);
+            assert_eq!(
+                F::with_touched(entry, Touched::NO, level),
+                F::leaf(address, attributes, Touched::NO, level).unwrap()
+            );
+            let changed = F::nearest(other);
+            let edited = F::apply(entry, F::edit(changed, level).unwrap());
+            assert_eq!(edited, F::leaf(address, changed, touched, level).unwrap());
+            let next = address.value().wrapping_add(size.bytes());
+            let linear = next & (u64::MAX >> (64 - F::LINEAR_BITS)) != 0;
+            if next >> F::physical_bits(level) == 0 && linear {
+                let second = F::leaf(PhysAddr::new(next), attributes, touched, level).unwrap();
+                assert_eq!(entry.plus(F::stride(level)), second);
             }
+            assert!(!F::must_break(entry, edited, level) || F::BREAK_BEFORE_MAKE);
         }
-        let table = table_address_of::<F>(random);
-        match F::table(table, level) {
-            Err(_) => prop_assert_eq!(level, 0),
-            Ok(entry) => {
-                prop_assert_eq!(F::decode(entry, level, 0), Decoded::Table { address: table });
-                prop_assert!(F::is_stable(entry, level));
-            }
+    }
+    let table = table_address_of::<F>(random);
+    match F::table(table, level) {
+        Err(_) => assert_eq!(level, 0),
+        Ok(entry) => {
+            assert_eq!(F::decode(entry, level, 0), Decoded::Table { address: table });
+            assert!(F::is_stable(entry, level));
         }
-        let state = state >> (64 - F::ABSENT_BITS);
-        prop_assert_eq!(F::decode(F::absent(state).unwrap(), level, 0), Decoded::Absent { state });
-        prop_assert_eq!(F::decode(F::Entry::ZERO, level, 0), Decoded::Absent { state: 0 });
-    });
+    }
+    let state = state >> (64 - F::ABSENT_BITS);
+    assert_eq!(F::decode(F::absent(state).unwrap(), level, 0), Decoded::Absent { state });
+    assert_eq!(F::decode(F::Entry::ZERO, level, 0), Decoded::Absent { state: 0 });
 }
 
-#[test]
-fn what_is_encoded_decodes_to_the_same() {
-    every_format!(round_trip);
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn what_is_encoded_decodes_to_the_same(case in case()) {
+        every_format!(round_trip).iter().for_each(|format| format(&case));
+    }
+
+    #[test]
+    fn walkers_from_the_manuals_find_what_was_meant(case in case()) {
+        every_format!(walkers_agree).iter().for_each(|format| format(&case));
+    }
 }
 
 /// Tables in a map, the root at a fixed place; entries that were never written are absent.
@@ -147,7 +188,13 @@ impl Memory {
 }
 
 /// What the walker must find for a leaf. Of a page of the user the kernel may have less, never more.
-fn expect<F: Format>(hit: Hit, physical: u64, bits: u32, attributes: Attributes, touched: Touched) {
+pub(crate) fn expect<F: Format>(
+    hit: Hit,
+    physical: u64,
+    bits: u32,
+    attributes: Attributes,
+    touched: Touched,
+) {
     assert_eq!((hit.physical, hit.bits, hit.memory), (physical, bits, attributes.memory), "{}", F::NAME);
     assert_eq!((hit.global, hit.accessed, hit.dirty), (attributes.global, touched.accessed, touched.dirty));
     let user = attributes.permissions.contains(Permissions::USER);
@@ -159,30 +206,24 @@ fn expect<F: Format>(hit: Hit, physical: u64, bits: u32, attributes: Attributes,
     assert!(if user { rights.contains(hit.kernel) } else { hit.kernel == rights }, "{} {hit:?}", F::NAME);
 }
 
-fn walkers_agree<F: Walked>() {
-    let case = (0..F::LEVELS, any::<u64>(), any::<u64>(), any_attributes(), any_touched());
-    proptest!(|((level, linear, random, wanted, touched) in case)| {
-        let level = (0..=level).rev().find(|&l| F::has_leaves(l)).unwrap();
-        let (virt, attributes) = (F::delinear(linear), F::nearest(wanted));
-        let (address, bits) = (address_of::<F>(random, level), F::SHIFTS[level]);
-        let mut memory = Memory(HashMap::new());
-        let place = memory.path::<F>(virt, level);
-        prop_assert_eq!(memory.walk::<F>(virt), None);
-        let entry = F::leaf(address, attributes, touched, level).unwrap();
-        memory.0.insert(place, entry.widen());
-        let offset = F::linear(virt) & ((1 << bits) - 1);
-        let hit = memory.walk::<F>(virt).unwrap();
-        expect::<F>(hit, address.value() + offset, bits.into(), attributes, touched);
-        prop_assert_eq!(memory.walk::<F>(VirtAddr::new(virt.value() ^ 1 << bits)), None, "the neighbour");
-        let outside = VirtAddr::new(virt.value() ^ 1 << 63);
-        prop_assert!(!F::accepts(outside));
-        prop_assert_eq!(memory.walk::<F>(outside), None, "a wrong half");
-    });
-}
-
-#[test]
-fn walkers_from_the_manuals_find_what_was_meant() {
-    every_format!(walkers_agree);
+fn walkers_agree<F: Walked>(case: &Case) {
+    let Case { level, linear, random, wanted, touched, .. } = *case;
+    let level = level % F::LEVELS;
+    let level = (0..=level).rev().find(|&l| F::has_leaves(l)).unwrap();
+    let (virt, attributes) = (F::delinear(linear), F::nearest(wanted));
+    let (address, bits) = (address_of::<F>(random, level), F::SHIFTS[level]);
+    let mut memory = Memory(HashMap::new());
+    let place = memory.path::<F>(virt, level);
+    assert_eq!(memory.walk::<F>(virt), None);
+    let entry = F::leaf(address, attributes, touched, level).unwrap();
+    memory.0.insert(place, entry.widen());
+    let offset = F::linear(virt) & ((1 << bits) - 1);
+    let hit = memory.walk::<F>(virt).unwrap();
+    expect::<F>(hit, address.value() + offset, bits.into(), attributes, touched);
+    assert_eq!(memory.walk::<F>(VirtAddr::new(virt.value() ^ 1 << bits)), None, "the neighbour");
+    let outside = VirtAddr::new(virt.value() ^ 1 << 63);
+    assert!(!F::accepts(outside));
+    assert_eq!(memory.walk::<F>(outside), None, "a wrong half");
 }
 
 /// Any word at all, at any level: the walker finds a page where `kind` says leaf, with the decoded meaning, and nothing
@@ -250,7 +291,7 @@ fn check_word<F: Walked>(entry: F::Entry, level: usize, virt: VirtAddr) {
 
 #[test]
 fn every_pair_of_bits_means_what_the_manual_says() {
-    every_format!(any_word);
+    every_format!(any_word).iter().for_each(|format| format());
 }
 
 fn contiguous_runs<F: Walked>() {
@@ -285,7 +326,7 @@ fn contiguous_runs<F: Walked>() {
 
 #[test]
 fn contiguous_runs_are_seen_entry_by_entry() {
-    every_format!(contiguous_runs);
+    every_format!(contiguous_runs).iter().for_each(|format| format());
 }
 
 fn geometry<F: Format>() {
@@ -315,7 +356,7 @@ fn geometry<F: Format>() {
 
 #[test]
 fn the_geometry_is_consistent() {
-    every_format!(geometry);
+    every_format!(geometry).iter().for_each(|format| format());
     assert_eq!(AArch64::<14>::INDEX_BITS, [11, 11, 11, 1, 0], "a short root");
     assert_eq!(AArch64::<12, 52, { aarch64::LPA2 }>::LEVELS, 5);
     assert_eq!(
@@ -484,5 +525,19 @@ fn stability<F: Format>() {
 
 #[test]
 fn entries_are_stable_when_the_hardware_has_nothing_left_to_set() {
-    every_format!(stability);
+    every_format!(stability).iter().for_each(|format| format());
+}
+
+#[test]
+fn e12_a_32_bit_address_is_a_page_and_an_offset() {
+    let source = PlainFrames::<12>::new(0x100, 8);
+    let mut table = PageTable::<X86, _, _>::new(source.window(), source).unwrap();
+    let address = VirtAddr::new(0x0000_1234);
+    let (page, offset) = address.split(X86::<false>::PAGE);
+    assert_eq!((page, offset), (Page::new(1), 0x234));
+    let frame = FrameRun::new(Frame::new(7), 1).unwrap();
+    let attributes = X86::<false>::nearest(Attributes::new(Permissions::READ | Permissions::USER));
+    table.map(page, frame, attributes, MapOptions::DEFAULT).unwrap().later();
+    assert_eq!(table.find(address).map(|hit| hit.address), Some(PhysAddr::new(0x7234)));
+    assert_eq!(X86::<false>::index(address, 0), 1, "ten bits, ten bits, twelve bits");
 }
