@@ -19,6 +19,8 @@ mod kernel;
 pub mod maps;
 mod memory;
 mod pager;
+#[cfg(target_has_atomic = "32")]
+mod ref_table;
 mod refs;
 pub mod replacement;
 
@@ -30,4 +32,6 @@ pub use error::SpaceError;
 pub use fault::{Cause, Handled, How, Signal, SpaceFault};
 pub use kernel::Kernel;
 pub use pager::{NoPager, Pager, PagerError, SwapSlot};
-pub use refs::{FrameRefs, RefTable, TooManyUsers};
+#[cfg(target_has_atomic = "32")]
+pub use ref_table::RefTable;
+pub use refs::{FrameRefs, TooManyUsers};

@@ -113,7 +113,7 @@ pub struct Counts {
     pub swapped_out: u64,
 }
 
-/// An address space. See the [module](self).
+/// An address space. See the [module](crate::space).
 ///
 /// # Invariants
 /// * a page is mapped, or swapped out, only inside an area, and one with [`AreaFlags::TOUCHED`]
