@@ -45,6 +45,8 @@ pub trait Geometry: Debug + private::Sealed {
     const AT_HAND: usize = 128;
     /// Whether the engine keeps where blocks begin, and refuses a free of another size.
     const EXACT: bool = false;
+    /// Whether a shared engine counts its atomic read-modify-writes.
+    const COUNTED: bool = false;
     /// Bits in a row.
     const BITS: u32 = 1 << Self::LOG2;
 }
@@ -98,6 +100,22 @@ impl<G: Geometry> Geometry for Exact<G> {
     const EXACT: bool = true;
 }
 
+/// A geometry whose shared engine counts its atomic read-modify-writes in one place for all engines of the program: to
+/// know what they cost, not to be fast.
+#[cfg(feature = "counted")]
+#[derive(Clone, Copy, Debug)]
+pub struct Counted<G>(core::marker::PhantomData<G>);
+
+#[cfg(feature = "counted")]
+impl<G: Geometry> Geometry for Counted<G> {
+    type Word = G::Word;
+    const LOG2: u32 = G::LOG2;
+    const HUGE: u32 = G::HUGE;
+    const AT_HAND: usize = G::AT_HAND;
+    const EXACT: bool = G::EXACT;
+    const COUNTED: bool = true;
+}
+
 mod private {
     pub trait Sealed {}
     impl Sealed for super::Rows64 {}
@@ -105,6 +123,8 @@ mod private {
     impl Sealed for super::Rows4 {}
     #[cfg(feature = "exact")]
     impl<G: super::Geometry> Sealed for super::Exact<G> {}
+    #[cfg(feature = "counted")]
+    impl<G: super::Geometry> Sealed for super::Counted<G> {}
 }
 
 macro_rules! word {

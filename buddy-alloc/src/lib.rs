@@ -27,6 +27,8 @@ pub use banks::{Bank, Banks};
 pub use cached::{Cached, Keep};
 pub use census::Census;
 pub use engine::Engine;
+#[cfg(feature = "counted")]
+pub use geometry::Counted;
 #[cfg(feature = "exact")]
 pub use geometry::Exact;
 pub use geometry::{Geometry, Rows4, Rows32, Rows64, Word};

@@ -23,6 +23,9 @@ mod stock;
 mod take;
 mod words;
 
+#[cfg(feature = "counted")]
+pub use words::read_modify_writes;
+
 pub use layout::words_for;
 
 use hand::Hand;

@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicU64;
 
 use hectare_buddy::shared::{self, Shared};
-use hectare_buddy::{Bank, Banks, Cached, Engine, Frames, Keep, Rows64, words_for};
+use hectare_buddy::{Bank, Banks, Cached, Engine, Frames, Geometry, Keep, Rows64, words_for};
 use hectare_core::{Frame, FrameRun, Locked, Order, SharedFrameSource, SpinLock};
 
 use super::cpu::{ThreadCpu, enter};
@@ -116,17 +116,17 @@ impl Subject for Buddy {
 
 /// The engine for many CPUs.
 #[derive(Debug)]
-pub struct SharedBuddy {
-    engine: Shared<'static, ThreadCpu>,
+pub struct SharedBuddy<G: Geometry = Rows64> {
+    engine: Shared<'static, ThreadCpu, G>,
     metadata: usize,
 }
 
-impl SharedSubject for SharedBuddy {
+impl<G: Geometry + Sync> SharedSubject for SharedBuddy<G> {
     type Block = u32;
 
     unsafe fn build(memory: &mut Memory, cpus: usize) -> Option<Box<Self>> {
         let span = FrameRun::new(Frame::new(0), memory.frames() as u64)?;
-        let count = shared::words_for::<Rows64>(span, u32::try_from(cpus).ok()?)?;
+        let count = shared::words_for::<G>(span, u32::try_from(cpus).ok()?)?;
         // SAFETY: the caller's promise.
         let tables = unsafe { Tables::carve(memory, count) }?;
         let words = NonNull::slice_from_raw_parts(tables.words.cast::<AtomicU64>(), count);

@@ -105,15 +105,17 @@ impl<const N: usize> Cache<N> {
         (taken, self.told(keep, 0))
     }
 
-    /// Keeps a block in hand; whether it did: not if the hand is full, the bank is another, or it is kept already.
+    /// Keeps a block in hand; whether it did: not if the one that was there has no row to go to, the bank is another, or it
+    /// is kept already.
     #[inline(always)]
     pub(super) fn give_hand(&mut self, keep: &[Keep; N], kind: usize, run: FrameRun) -> bool {
-        let order = keep[kind % N].order;
-        let tray = &self.trays[kind % N];
-        if tray.has_hand() || !self.is_in_bank(run) || !run.first().is_aligned(order) {
+        let kept = keep[kind % N];
+        if !self.is_in_bank(run) || !run.first().is_aligned(kept.order) {
             return false;
         }
-        self.trays[kind % N].give(run.first().number() >> order.get()).is_ok()
+        let block = run.first().number() >> kept.order.get();
+        let tray = &mut self.trays[kind % N];
+        if tray.has_hand() { tray.give_near(block, kept.most) } else { tray.give(block).is_ok() }
     }
 
     /// Keeps a block, after a look at the banks; what has no room goes back to the source.

@@ -124,6 +124,24 @@ impl Tray {
         Ok(if before == NOTHING { None } else { Some(before) })
     }
 
+    /// Keeps a block in hand, and the one that was there in a row that keeps others of its group; whether it did: not if
+    /// the rows would have `most` blocks then, another group has the row, or it is kept already.
+    #[inline(always)]
+    pub(super) fn give_near(&mut self, block: u64, most: u32) -> bool {
+        let number = self.hand >> Group::LOG2;
+        let at = Self::place(number);
+        let near = self.rows[at].number == number && self.count + 1 < most;
+        let trusts = cfg!(hectare_plant = "cache_trusts");
+        if !near || !trusts && (block == self.hand || self.holds(block)) {
+            return false;
+        }
+        self.rows[at].blocks |= 1 << (self.hand & 63);
+        self.filled |= 1 << at;
+        self.count += 1;
+        self.hand = block;
+        true
+    }
+
     /// Keeps a block in its row; the row that was in its place, if another was.
     #[inline]
     pub(super) fn keep(&mut self, block: u64) -> Option<(u64, u64)> {

@@ -30,7 +30,7 @@ impl<G: Geometry> Rows<'_, G> {
     /// The compare-and-swap: `to` in the place of `from`.
     #[inline(always)]
     pub(super) fn exchange(&self, at: usize, from: u64, to: u64) -> Result<(), u64> {
-        count();
+        count(G::COUNTED);
         let Some(word) = self.words.get(at) else { return Ok(()) };
         word.compare_exchange(from, to, AcqRel, Acquire).map(|_| ())
     }
@@ -38,21 +38,21 @@ impl<G: Geometry> Rows<'_, G> {
     /// Sets bits; the word before.
     #[inline(always)]
     pub(super) fn set_bits(&self, at: usize, bits: u64) -> u64 {
-        count();
+        count(G::COUNTED);
         self.words.get(at).map_or(0, |word| word.fetch_or(bits, AcqRel))
     }
 
     /// Clears bits; the word before.
     #[inline(always)]
     pub(super) fn clear_bits(&self, at: usize, bits: u64) -> u64 {
-        count();
+        count(G::COUNTED);
         self.words.get(at).map_or(0, |word| word.fetch_and(!bits, AcqRel))
     }
 
     /// Adds to a word of the common record.
     #[inline(always)]
     pub(super) fn add(&self, at: usize, amount: u64) {
-        count();
+        count(G::COUNTED);
         if let Some(word) = self.words.get(at) {
             word.fetch_add(amount, AcqRel);
         }
@@ -65,13 +65,30 @@ impl<G: Geometry> Rows<'_, G> {
     }
 }
 
-#[cfg(not(test))]
+#[cfg(all(not(test), not(feature = "counted")))]
 #[inline(always)]
-fn count() {}
+fn count(_counted: bool) {}
 
 #[cfg(test)]
-fn count() {
+fn count(_counted: bool) {
     counted::COUNT.with(|count| count.set(count.get() + 1));
+}
+
+#[cfg(all(not(test), feature = "counted"))]
+#[inline(always)]
+fn count(counted: bool) {
+    if counted {
+        COUNT.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[cfg(feature = "counted")]
+static COUNT: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+
+/// How many atomic read-modify-writes the engines of a [counted](crate::Counted) geometry have made so far.
+#[cfg(feature = "counted")]
+pub fn read_modify_writes() -> u64 {
+    COUNT.load(core::sync::atomic::Ordering::Relaxed)
 }
 
 /// The read-modify-writes of this thread, for tests.

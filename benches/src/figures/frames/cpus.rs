@@ -5,6 +5,8 @@
 use core::hint::black_box;
 use std::sync::Barrier;
 
+use hectare_buddy::{Counted, Rows64, shared};
+
 use super::pairs::timed;
 use crate::clock::thread_ns;
 use crate::figures::{Bound, Figure, Random};
@@ -32,6 +34,19 @@ const WORKS: [(&str, Work); 4] = [
     ("batches of 1024 frames", Work::Batch),
     ("mixed orders", Work::Mix),
 ];
+
+/// Atomic read-modify-writes for each call, of one thread that has the engine to itself. (Half a pair each.)
+fn read_modify_writes(work: Work) -> f64 {
+    type Subject = SharedBuddy<Counted<Rows64>>;
+    let mut memory = Memory::new(FRAMES).expect("address space");
+    // SAFETY: the memory is ours until this function returns, and the subject does not outlive it.
+    let subject = unsafe { Subject::build(&mut memory, 1) }.expect("a gibibyte is enough");
+    Subject::enter(0);
+    act(&*subject, 0, work);
+    let before = shared::read_modify_writes();
+    act(&*subject, 0, work);
+    (shared::read_modify_writes() - before) as f64 / (2 * PAIRS) as f64
+}
 
 /// CPU nanoseconds a pair, the mean of the threads.
 fn measure<S: SharedSubject>(threads: usize, work: Work) -> f64 {
@@ -111,6 +126,11 @@ pub fn figures(rounds: usize) -> Vec<Figure> {
             },
         );
         let ns: Vec<f64> = times.iter().map(|times| median(times).unwrap_or(f64::NAN)).collect();
+        figures.push(Figure::value(
+            format!("shared, {what}: atomic read-modify-writes a call"),
+            read_modify_writes(work),
+            Bound::Recorded,
+        ));
         let first = matches!(work, Work::Pair(0));
         let same = if first { Bound::AtMost(1.11) } else { Bound::Recorded };
         for (name, one, two, same, beside) in [

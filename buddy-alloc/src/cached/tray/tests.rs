@@ -13,6 +13,12 @@ fn a_tray_is_a_set() {
         let group = [0, 1, 16, 5][(state >> 40) as usize % 4];
         let block = group << 6 | state >> 50 & 63;
         match state >> 60 {
+            0..=3 if tray.has_hand() => {
+                if tray.give_near(block, 40) {
+                    assert!(model.insert(block));
+                    assert!(tray.count < 40);
+                }
+            }
             0..=7 => match tray.give(block) {
                 Ok(before) => {
                     assert!(model.insert(block));
