@@ -13,8 +13,7 @@ pub mod cpu_cache;
 #[cfg(target_has_atomic = "ptr")]
 pub mod cpu_heap;
 mod exchange;
-#[cfg(any(feature = "hosted", hectare_loom))]
-#[cfg(target_has_atomic = "64")]
+#[cfg(any(all(feature = "hosted", target_os = "linux", target_pointer_width = "64"), hectare_loom))]
 pub mod free;
 mod front;
 pub mod fronted;
@@ -23,8 +22,7 @@ pub mod hardened;
 pub mod heap;
 #[cfg(all(feature = "hosted", target_os = "linux", target_pointer_width = "64", not(hectare_loom)))]
 pub mod hosted;
-#[cfg(any(feature = "hosted", hectare_loom))]
-#[cfg(target_has_atomic = "64")]
+#[cfg(any(all(feature = "hosted", target_os = "linux", target_pointer_width = "64"), hectare_loom))]
 pub mod inbox;
 pub mod info;
 #[cfg(target_has_atomic = "ptr")]

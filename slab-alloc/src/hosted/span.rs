@@ -77,7 +77,7 @@ pub(crate) struct Chunk {
     spans: [Span; 63],
 }
 
-const _: () = assert!(size_of::<Chunk>() == HEAD);
+const _: () = assert!(size_of::<Chunk>() == HEAD && size_of::<Head>() == size_of::<Span>());
 
 impl Chunk {
     /// Makes a chunk of zeroed memory.
@@ -122,11 +122,14 @@ pub(crate) unsafe fn chunk_of(object: NonNull<u8>) -> (&'static Chunk, usize) {
 /// # Safety
 /// As [`chunk_of`], and the granule is in use.
 pub(crate) unsafe fn span_of(object: NonNull<u8>) -> &'static Span {
-    // SAFETY: the caller's promise.
-    let (chunk, granule) = unsafe { chunk_of(object) };
-    let any = &chunk.spans[0];
-    let lead = usize::from(chunk.span(granule).unwrap_or(any).lead.get());
-    chunk.span(granule.wrapping_sub(lead)).unwrap_or(any)
+    let address = object.as_ptr().addr();
+    // The head is as long as a descriptor, so that of granule i is the i-th of 64.
+    let descriptors = object.as_ptr().map_addr(|address| address & !(CHUNK - 1)).cast::<Span>();
+    let own = descriptors.wrapping_add((address & (CHUNK - 1)) >> GRANULE_LOG2);
+    // SAFETY: the granule is 1 to 63 (caller): its descriptor, which lives for ever; only shared references exist.
+    let lead = unsafe { &*own }.lead.get();
+    // SAFETY: as above: the run begins so many granules before.
+    unsafe { &*own.wrapping_sub(usize::from(lead)) }
 }
 
 impl Span {
