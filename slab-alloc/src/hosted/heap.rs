@@ -411,18 +411,22 @@ impl Heap {
         process.tick(now);
         if Process::<S>::is_tick(self.ticked.get(), now) {
             self.ticked.set(now);
-            self.age(process);
+            self.age(process, false);
         }
     }
 
     /// What is in bins and spares goes to the spans, so that those of which nothing is used go to the pool: what is needed
-    /// comes back by whole spans.
-    fn age<S: System>(&'static self, process: &Process<S>) {
+    /// comes back by whole spans. A current span stays, empty, if it was used since the last time, unless `all` is to go.
+    fn age<S: System>(&'static self, process: &Process<S>, all: bool) {
         for (bin, behind) in self.bins.iter().zip(&self.classes) {
+            // One that ran empty has begun anew, with nothing carved.
+            let idle = reference(behind.current.get()).is_some_and(|span| span.carved.get() == 0);
             self.flush(process, &bin.chain.take());
             self.flush(process, &behind.spare.take());
             bin.room.set(0);
-            Self::drop_current(process, behind);
+            if idle || all {
+                Self::drop_current(process, behind);
+            }
         }
         self.outs.iter().for_each(|out| Self::post(process, out));
     }
@@ -438,7 +442,7 @@ impl Heap {
     /// Gives everything that is free to spans, pool and other heaps.
     pub(crate) fn flush_all<S: System>(&'static self, process: &Process<S>) {
         self.drain(process, false);
-        self.age(process);
+        self.age(process, true);
     }
 }
 

@@ -18,7 +18,7 @@ const KEPT: usize = 32;
 /// Records in one block of them.
 const RECORDS: usize = 256;
 /// Blocks of records: so many mappings at once are possible, far more than Linux allows.
-const BLOCKS: usize = 1024;
+const BLOCKS: usize = if cfg!(miri) { 4 } else { 1024 };
 /// A remainder shorter than this goes back at once.
 const WORTH_KEEPING: usize = 1 << 20;
 
