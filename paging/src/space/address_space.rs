@@ -222,7 +222,8 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
     /// What the tables say for a page of an area: the rights it permits, as near as the format can say, without writing
     /// if that needs a fault first. Where nothing is permitted, the page is the kernel's alone.
     fn attributes(area: &Area, writable: bool) -> Attributes {
-        let mut permissions = area.permissions();
+        // What the format grants besides stays granted without the right to write: reading, where it cannot be forbidden.
+        let mut permissions = F::nearest(Attributes::new(area.permissions())).permissions;
         if !writable {
             permissions -= Permissions::WRITE;
         }

@@ -11,6 +11,9 @@ mod kvm;
 #[allow(unreachable_pub, dead_code, clippy::std_instead_of_alloc, reason = "measurements include it too")]
 mod machine;
 mod maps;
+#[path = "../support/processes.rs"]
+#[allow(unreachable_pub, reason = "measurements include it too")]
+mod processes;
 mod replacement;
 mod space;
 mod space_index;

@@ -17,7 +17,7 @@ use hectare_paging::{Attributes, Format};
 use hectare_testkit::stand_in::{ArenaWindow, PlainFrames};
 
 use crate::machine::{Handle, Machine, access};
-use crate::space_model::machine;
+use crate::processes::machine;
 
 type F = X86_64<4>;
 type Space<'m> = AddressSpace<F, Handle<'m, PlainFrames<12>, ArenaWindow>>;

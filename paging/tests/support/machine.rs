@@ -10,6 +10,7 @@ use hectare_core::{
     Access, AccessKind, AllocError, Frame, FrameRequest, FrameRun, FrameSource, FreeError, Locked, NoLock,
     Order, PageSize, PhysAddr, PhysWindow, SharedFrameSource, VirtAddr,
 };
+use hectare_paging::format::SetBy;
 use hectare_paging::space::index::{Node, NodeStore};
 use hectare_paging::space::{
     AddressSpace, FrameRefs, Handled, Kernel, ObjectId, Pager, PagerError, RefTable, SpaceFault, SwapSlot,
@@ -378,6 +379,11 @@ pub fn walk<F: TableFormat>(
                     return None;
                 }
                 let dirty = access.kind == AccessKind::Write;
+                // Hardware that sets no marks faults instead.
+                let accessed = F::ACCESSED == SetBy::Fault && !touched.accessed;
+                if accessed || F::DIRTY == SetBy::Fault && dirty && !touched.dirty {
+                    return None;
+                }
                 let marks = touched.or(Touched { accessed: true, dirty });
                 cell.store(F::with_touched(entry, marks, level), core::sync::atomic::Ordering::Relaxed);
                 let offset = address.value() & F::leaf_size(level).offset_mask();
@@ -403,7 +409,8 @@ pub fn access<F: TableFormat, K: Kernel>(
         assert!(faults < 3, "{access} at {address} faults for ever");
         let handled = space.handle_fault(address, access)?;
         assert_ne!(handled, Handled::Pending, "the cache reads at once");
-        assert!(handled != Handled::Spurious || faults > 0 || F::BREAK_BEFORE_MAKE, "a fault for nothing");
+        let marks = F::ACCESSED == SetBy::Fault || F::DIRTY == SetBy::Fault;
+        assert!(handled != Handled::Spurious || faults > 0 || marks, "a fault for nothing");
     }
     unreachable!()
 }

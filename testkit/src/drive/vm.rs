@@ -208,8 +208,8 @@ pub struct VmModel<S> {
     space: u64,
     /// Pages of the heap.
     heap: u64,
-    /// What can be read although only writing or execution is permitted.
-    lenient: bool,
+    /// Which rights let a program read: hardware cannot forbid it everywhere.
+    readable: fn(u8) -> bool,
     starving: bool,
     /// Memory may run out at any time.
     scarce: bool,
@@ -230,17 +230,17 @@ impl<S: SpacesUnderTest> VmModel<S> {
             objects: BTreeMap::new(),
             space,
             heap,
-            lenient: false,
+            readable: |rights| rights & 1 != 0,
             starving: false,
             scarce: false,
             counts: Counts::default(),
         }
     }
 
-    /// The hardware cannot forbid reading where it permits anything else.
+    /// Which rights let a program read, if not only the right to read.
     #[must_use]
-    pub fn lenient(mut self) -> Self {
-        self.lenient = true;
+    pub fn readable(mut self, readable: fn(u8) -> bool) -> Self {
+        self.readable = readable;
         self
     }
 
@@ -281,11 +281,7 @@ impl<S: SpacesUnderTest> VmModel<S> {
     fn expected(&self, process: u8, page: u64, write: bool) -> Result<Page, Stop> {
         let process = self.processes[usize::from(process)].as_ref();
         let page = process.and_then(|process| process.pages.get(&page)).ok_or(Stop::Segmentation)?;
-        let permitted = if write {
-            page.rights & 2 != 0
-        } else {
-            page.rights & 1 != 0 || self.lenient && page.rights != 0
-        };
+        let permitted = if write { page.rights & 2 != 0 } else { (self.readable)(page.rights) };
         if !permitted {
             return Err(Stop::Segmentation);
         }
