@@ -7,6 +7,7 @@
 //! | frames | [`frames`] |
 //! | segments | [`segments`] |
 //! | hosted | [`hosted`] |
+//! | vm | [`vm`]: traces, faults, forks, areas |
 
 pub mod efficiency;
 pub mod frames;
@@ -16,6 +17,7 @@ pub mod random;
 pub mod ranges;
 pub mod segments;
 pub mod state;
+pub mod vm;
 pub mod worst;
 
 use std::io::Write;

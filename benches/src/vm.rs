@@ -17,6 +17,16 @@
 )]
 pub mod machine;
 
+#[path = "../../paging/tests/support/processes.rs"]
+#[allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    missing_docs,
+    missing_debug_implementations,
+    reason = "the tests' own processes"
+)]
+pub mod processes;
+
 mod choices;
 pub mod policies;
 mod replay;
@@ -25,6 +35,6 @@ mod row;
 mod run;
 
 pub use choices::{CHOICES, Choice, select};
-pub use replay::{Checked, Memory, check, with_machine};
+pub use replay::{Buddy, Checked, F, Memory, check, with_machine};
 pub use row::Row;
 pub use run::{Plan, TraceResult, measure};

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use hectare_benches::figures::frames::{cpus, pairs, recorded, shares, sizes};
 use hectare_benches::figures::{
-    Figure, efficiency, hosted, print_head, programs, random, ranges, segments, state, worst, write_json,
+    Figure, efficiency, hosted, print_head, programs, random, ranges, segments, state, vm, worst, write_json,
 };
 use hectare_benches::kind::Kind;
-use hectare_benches::traces::{SHIPPED, Source};
+use hectare_benches::traces::{SHIPPED, Source, serves};
 
 /// The harness's own memory comes from here, so that nothing disturbs the measured heaps.
 #[global_allocator]
@@ -20,7 +20,7 @@ static HARNESS: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 /// Measures every figure of an area: bounds, ours beside the peers, in one run.
 #[derive(Parser)]
 struct Arguments {
-    /// The area: `heap`, `ranges`, `frames`, `segments` or `hosted`. All of them if none is named.
+    /// The area: `heap`, `ranges`, `frames`, `segments`, `hosted` or `vm`. All of them if none is named.
     area: Option<String>,
     /// Interleaved rounds of each measurement.
     #[arg(long, default_value_t = 11)]
@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         ("frames", frames),
         ("segments", in_segments),
         ("hosted", in_hosted),
+        ("vm", in_vm),
     ];
     if !areas.iter().any(|(area, _)| wanted(area)) {
         eprintln!("unknown area; there are: {}", areas.map(|(area, _)| area).join(", "));
@@ -138,4 +139,19 @@ fn in_hosted(traces: &[PathBuf], rounds: usize, all: &mut Vec<Figure>) -> Result
     let load = |source: &Source| Ok::<_, String>((source.heap()?, source.argument().to_owned()));
     let loaded: Vec<_> = sources(Kind::Heap, traces).iter().map(load).collect::<Result<_, _>>()?;
     hosted::figures(&loaded, rounds, &mut |figures| add(figures, all))
+}
+
+fn in_vm(traces: &[PathBuf], rounds: usize, all: &mut Vec<Figure>) -> Result<(), String> {
+    let named = |path: &PathBuf| Source::named(Kind::Vm, path.as_os_str());
+    let sources: Vec<Source> = if traces.is_empty() {
+        let shipped = SHIPPED.iter().filter(|trace| serves(trace.kind, Kind::Vm));
+        shipped.map(Source::Shipped).collect()
+    } else {
+        traces.iter().map(named).collect()
+    };
+    add(vm::traces(&sources)?, all);
+    add(vm::costs(rounds), all);
+    add(vm::areas(rounds), all);
+    add(vm::million(), all);
+    Ok(())
 }

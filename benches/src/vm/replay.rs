@@ -20,9 +20,9 @@ use crate::arena::Arena;
 use crate::clock;
 
 /// The format that is replayed with.
-pub(super) type F = X86_64<4>;
+pub type F = X86_64<4>;
 /// Where frames come from.
-pub(super) type Buddy = Frames<'static, Rows64, 12>;
+pub type Buddy = Frames<'static, Rows64, 12>;
 type Space<'m> = AddressSpace<F, Handle<'m, Buddy, DirectMap>>;
 
 /// Memory that machines of one trace use one after the other, so that the host's own first faults are not measured.
