@@ -25,21 +25,26 @@ mod asid;
 mod change;
 mod check;
 mod clear;
+mod coalesce;
 mod copy;
+mod dump;
 mod error;
 mod fill;
 mod flush;
 mod life;
 mod lookup;
+mod map_one;
 mod memory;
 mod range;
 mod runs;
+mod share;
 mod single;
+
 mod split;
 mod tlb;
 mod window;
 
-pub use asid::Asid;
+pub use asid::{Activation, Asid, AsidAllocator, Context};
 pub use error::{FaultCause, PageFault, TableError};
 pub use fill::MapOptions;
 pub use flush::{Flush, Fresh, Invalidation, Span};
@@ -93,6 +98,15 @@ impl Half {
 }
 
 impl Half {
+    /// Both together, if that is one stretch.
+    fn with(self, other: Self) -> Option<Self> {
+        if self == Self::NONE {
+            return Some(other);
+        }
+        let meet = self.first <= other.end && other.first <= self.end;
+        meet.then(|| Self { first: self.first.min(other.first), end: self.end.max(other.end) })
+    }
+
     fn holds(self, index: usize) -> bool {
         (self.first..self.end).contains(&index)
     }

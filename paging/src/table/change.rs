@@ -130,7 +130,7 @@ pub(super) struct Current<E> {
     pub(super) key: E,
     pub(super) edit: Edit<E>,
     /// Whether it takes the right to write.
-    takes_write: bool,
+    pub(super) takes_write: bool,
 }
 
 /// A change under way.
@@ -216,6 +216,16 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
     ) -> (usize, bool) {
         let level = node.level;
         let cells = node.cells.get(range.clone()).unwrap_or(&[]);
+        let leaf = cells.first().map_or(F::Entry::ZERO, |cell| cell.load(Relaxed));
+        let new = F::apply(leaf, current.edit);
+        let breaks = F::BREAK_BEFORE_MAKE && F::must_break(leaf, new, level);
+        if !breaks && is_settled::<F>(leaf, level, self.settled) {
+            let count = self.settled_run(node, range.start, cells, leaf, new);
+            self.unsettles |= F::DIRTY == SetBy::Hardware && current.takes_write && new != leaf;
+            if count > 1 {
+                return (range.start + count, new != leaf);
+            }
+        }
         let (mut index, mut any) = (range.start, false);
         for cell in cells {
             let leaf = cell.load(Relaxed);
@@ -227,6 +237,39 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
             index += 1;
         }
         (index.max(range.start + 1), any)
+    }
+
+    /// Plain stores to leaves that follow the stride of the first one; how many. They agree in all their bits, so that
+    /// nothing is decided for each of them.
+    #[inline(always)]
+    pub(super) fn settled_run(
+        &self,
+        node: Node<'t, F>,
+        first: usize,
+        cells: &[Cell<F>],
+        leaf: F::Entry,
+        new: F::Entry,
+    ) -> usize {
+        let stride = F::stride(node.level);
+        let (mut expected, mut new, mut count) = (leaf, new, 0);
+        if leaf == new {
+            while cells.get(count).is_some_and(|cell| cell.load(Relaxed) == expected) {
+                expected = expected.plus(stride);
+                count += 1;
+            }
+            return count;
+        }
+        for cell in cells {
+            if cell.load(Relaxed) != expected {
+                break;
+            }
+            self.walk.window.step(node.at(first + count));
+            cell.store(new, Relaxed);
+            expected = expected.plus(stride);
+            new = new.plus(stride);
+            count += 1;
+        }
+        count
     }
 }
 

@@ -42,6 +42,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
             token: &mut token,
             settled: self.unsettled == 0,
             pinned: self.pinned,
+            group: Touched::NO,
         };
         pass.clear(root, part, false);
         pass.collector.finish();
@@ -101,6 +102,8 @@ struct Pass<'t, 'f, F: TableFormat, W, R: FnMut(Mapping<F>)> {
     token: &'f mut Flush,
     settled: bool,
     pinned: Half,
+    /// What was done with the contiguous run that is being cleared.
+    group: Touched,
 }
 
 impl<'t, F: TableFormat, W: TableWindow, R: FnMut(Mapping<F>)> Pass<'t, '_, F, W, R> {
@@ -165,7 +168,16 @@ impl<'t, F: TableFormat, W: TableWindow, R: FnMut(Mapping<F>)> Pass<'t, '_, F, W
             let known = member(node, range.start, leaf);
             self.walk.window.step(node.at(range.start));
             let now = cell.swap(F::Entry::ZERO, Relaxed);
-            let touched = F::touched(known, level).or(F::touched(now, level));
+            let mut touched = F::touched(known, level).or(F::touched(now, level));
+            if F::is_contiguous(leaf, level) {
+                // Bits of entries that are cleared already count for the rest of the contiguous run.
+                let run = F::RUNS[level].map_or(0, |run| run.log2);
+                if range.start & ((1 << run) - 1) == 0 {
+                    self.group = Touched::NO;
+                }
+                self.group = self.group.or(touched);
+                touched = self.group;
+            }
             let known = F::with_touched(known, touched, level);
             self.collector.add(at, known, level, range.start, 1);
         } else {

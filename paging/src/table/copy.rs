@@ -7,11 +7,13 @@
 #![forbid(unsafe_code)]
 
 use core::mem::MaybeUninit;
+use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 
 use hectare_core::{FrameSource, PageRun, Permissions};
 
 use super::change::Edits;
+use super::clear::{is_settled, member};
 use super::fill::{plan, tables, taken};
 use super::flush::{Flush, Fresh};
 use super::memory::{Node, Reserve, Slot, Walk};
@@ -19,6 +21,7 @@ use super::range::Part;
 use super::runs::Collector;
 use super::split;
 use super::{Mapping, PageTable, TableError, TableFormat, TableWindow};
+use crate::format::SetBy;
 use crate::{AtomicEntry, Attributes, Entry, Kind};
 
 impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
@@ -97,6 +100,12 @@ fn count<F: TableFormat, W: TableWindow, V: TableWindow>(
     part: Part,
 ) -> Result<(u64, bool), TableError> {
     let level = node.level;
+    if level == 0 && target.is_none() {
+        // Nothing can be in the way; one leaf says that the table is needed.
+        let (first, last) = part.indices::<F>(0);
+        let cells = node.cells.get(first..=last).unwrap_or(&[]);
+        return Ok((0, cells.iter().any(|cell| F::kind(cell.load(Relaxed), 0) == Kind::Leaf)));
+    }
     let (mut needed, mut any) = (0, false);
     for (index, piece) in part.pieces::<F>(level) {
         match walk.slot(node, index) {
@@ -186,28 +195,25 @@ where
         }
         let mut any = false;
         let mut changed: Option<(usize, usize)> = None;
-        let cells = node.cells.get(first..=last).unwrap_or(&[]);
+        let mut index = first;
         let mut at = part.start_of::<F>(first, level);
-        for (index, cell) in (first..).zip(cells) {
-            let entry = cell.load(Relaxed);
+        while index <= last {
+            let entry = node.load(index);
+            let mut count = 1;
             match F::kind(entry, level) {
                 Kind::Leaf => {
                     any = true;
-                    let mut new = entry;
-                    if let Some(current) = self.edits.prepare(entry, level) {
-                        new = self.edits.one(node, index, cell, entry, at, current);
+                    let rewritten;
+                    (count, rewritten) = self.leaves(node, &mut target, index..last + 1, at, entry);
+                    if rewritten {
+                        changed = Some((changed.map_or(index, |(from, _)| from), index + count));
                     }
-                    if new != entry {
-                        changed = Some((changed.map_or(index, |(from, _)| from), index + 1));
-                    }
-                    self.into.window.step(node.at(index));
-                    target.put(index, new);
-                    self.collector.add(at, F::alone(new, level, index), level, index, 1);
                 }
                 Kind::Table => any |= self.table(node, &mut target, index, part.within::<F>(at, level)),
                 Kind::Absent | Kind::Reserved => target.put(index, F::Entry::ZERO),
             }
-            at = at.wrapping_add(F::leaf_size(level).bytes());
+            index += count;
+            at = at.wrapping_add((count as u64) << F::SHIFTS[level]);
         }
         if let Some((from, end)) = changed {
             let first = F::delinear(part.start_of::<F>(from, level));
@@ -215,6 +221,53 @@ where
             self.edits.token.add(super::Span::new(first, (end - from) as u64, stride));
         }
         any
+    }
+
+    /// Copies leaves from the start of the range on; how many, and whether ours changed. Leaves that follow the stride of
+    /// the first one and have nothing left for the hardware to set go in one loop.
+    #[inline(always)]
+    fn leaves(
+        &mut self,
+        node: Node<'t, F>,
+        target: &mut Target<'t, '_, F>,
+        range: Range<usize>,
+        at: u64,
+        leaf: F::Entry,
+    ) -> (usize, bool) {
+        let (level, index) = (node.level, range.start);
+        let cells = node.cells.get(range.clone()).unwrap_or(&[]);
+        let (Some(current), Some(cell)) = (self.edits.prepare(leaf, level), cells.first()) else {
+            return (1, false);
+        };
+        let new = F::apply(leaf, current.edit);
+        let breaks = F::BREAK_BEFORE_MAKE && F::must_break(leaf, new, level);
+        self.into.window.step(node.at(index));
+        if breaks || F::RUNS[level].is_some() || !is_settled::<F>(leaf, level, self.edits.settled) {
+            let new = self.edits.one(node, index, cell, leaf, at, current);
+            target.put(index, new);
+            self.collector.add(at, member(node, index, new), level, index, 1);
+            return (1, new != leaf);
+        }
+        let count = self.edits.settled_run(node, index, cells, leaf, new);
+        let stride = F::stride(level);
+        let mut copy = new;
+        match target {
+            Target::Live(live) => {
+                for cell in live.cells.get(index..index + count).unwrap_or(&[]) {
+                    cell.store(copy, Relaxed);
+                    copy = copy.plus(stride);
+                }
+            }
+            Target::Spare(words) => {
+                for word in words.get_mut(index..index + count).unwrap_or(&mut []) {
+                    word.write(copy);
+                    copy = copy.plus(stride);
+                }
+            }
+        }
+        self.edits.unsettles |= F::DIRTY == SetBy::Hardware && current.takes_write && new != leaf;
+        self.collector.add(at, new, level, index, count);
+        (count, new != leaf)
     }
 
     /// Copies the table at `index`.

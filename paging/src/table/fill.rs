@@ -120,6 +120,12 @@ impl<F: TableFormat> Job<F> {
         }
     }
 
+    /// Whether groups of 2^`log2` leaves of this level are aligned in both spaces.
+    #[inline(always)]
+    fn has_runs(&self, level: usize, log2: u8) -> bool {
+        self.options.contiguous && self.distance & ((F::leaf_size(level).bytes() << log2) - 1) == 0
+    }
+
     /// How many leaves from `at` on follow the stride.
     #[inline(always)]
     fn linear_run(&self, at: u64, level: usize) -> usize {
@@ -161,7 +167,22 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     /// # Errors
     /// If and only if the pages or frames are not in the format's reach, a place is taken, the format cannot say the
     /// attributes, the pages are in another table's half, or a table is needed and cannot be had. Nothing is changed then.
+    #[inline]
     pub fn map(
+        &mut self,
+        first: Page,
+        frames: FrameRun,
+        attributes: Attributes,
+        options: MapOptions,
+    ) -> Result<Fresh<F>, TableError> {
+        if frames.count() == 1 {
+            self.map_one(first, frames, attributes, options)
+        } else {
+            self.map_run(first, frames, attributes, options)
+        }
+    }
+
+    fn map_run(
         &mut self,
         first: Page,
         frames: FrameRun,
@@ -294,28 +315,60 @@ fn edges<F: TableFormat>(
     indices.map(move |index| (index, part.within::<F>(part.start_of::<F>(index, level), level)))
 }
 
+/// Cuts leaves into stretches of constant difference: hands on each with its first entry and the stride.
+///
+/// A stretch ends where a second address field begins to count (52-bit AArch64), and around groups that become one
+/// translation:
+/// ```text
+///   entries   │ r r r │ G G G G │ G G G G │ r r │      r plain, G marked as contiguous, 4 entries a group here
+/// ```
+#[inline(always)]
+fn stretches<F: TableFormat>(
+    mut range: Range<usize>,
+    mut at: u64,
+    level: usize,
+    job: &Job<F>,
+    mut stretch: impl FnMut(Range<usize>, F::Entry, F::Entry),
+) {
+    while range.start < range.end {
+        let mut count = job.linear_run(at, level).min(range.len());
+        let (mut entry, mut stride) = (job.leaf(at, level), F::stride(level));
+        if let Some(run) = F::RUNS[level].filter(|run| job.has_runs(level, run.log2)) {
+            let group = 1 << run.log2;
+            let offset = range.start & (group - 1);
+            if offset != 0 || count < group {
+                count = count.min(group - offset);
+            } else {
+                entry = F::contiguous(entry, level);
+                if run.repeats {
+                    (count, stride) = (group, F::Entry::ZERO);
+                } else {
+                    count &= !(group - 1);
+                }
+            }
+        }
+        stretch(range.start..range.start + count, entry, stride);
+        range.start += count;
+        at = at.wrapping_add((count as u64) << F::SHIFTS[level]);
+    }
+}
+
 /// Stores leaves into a live node.
 #[inline(always)]
 fn write<F: TableFormat, W: TableWindow>(
     walk: Walk<'_, F, W>,
     node: Node<'_, F>,
-    mut range: Range<usize>,
-    mut at: u64,
+    range: Range<usize>,
+    at: u64,
     job: &Job<F>,
 ) {
-    let (level, stride) = (node.level, F::stride(node.level));
-    while range.start < range.end {
-        let count = job.linear_run(at, level).min(range.len());
-        let mut entry = job.leaf(at, level);
-        let cells = node.cells.get(range.start..range.start + count).unwrap_or(&[]);
-        for (index, cell) in cells.iter().enumerate() {
-            walk.window.step(node.at(range.start + index));
+    stretches(range, at, node.level, job, |range, mut entry, stride| {
+        for (index, cell) in range.clone().zip(node.cells.get(range).unwrap_or(&[])) {
+            walk.window.step(node.at(index));
             cell.store(entry, Relaxed);
             entry = entry.plus(stride);
         }
-        range.start += count;
-        at = at.wrapping_add((count as u64) << F::SHIFTS[level]);
-    }
+    });
 }
 
 /// Fills a table that is not linked yet: the part with leaves and subtables, everything else with zeros.
@@ -333,14 +386,9 @@ fn build<'t, F: TableFormat, W: TableWindow>(
         spare.zero(last + 1..spare.entries.len());
     }
     let leaves = leaves_of(part, level, job);
-    let (mut at, mut range) = (part.start_of::<F>(leaves.start, level), leaves.clone());
-    while range.start < range.end {
-        let count = job.linear_run(at, level).min(range.len());
-        let words = spare.entries.get_mut(range.start..range.start + count).unwrap_or(&mut []);
-        count_up::<F>(words, job.leaf(at, level), F::stride(level));
-        range.start += count;
-        at = at.wrapping_add((count as u64) << F::SHIFTS[level]);
-    }
+    stretches(leaves.clone(), part.start_of::<F>(leaves.start, level), level, job, |range, entry, stride| {
+        count_up::<F>(spare.entries.get_mut(range).unwrap_or(&mut []), entry, stride);
+    });
     if level == 0 {
         return;
     }

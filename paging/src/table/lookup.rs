@@ -5,7 +5,7 @@ use core::num::NonZero;
 
 use hectare_core::{Access, FrameSource, PageSize, PhysAddr, Translate, Translation, VirtAddr};
 
-use super::memory::{Node, Slot, Walk};
+use super::memory::{Cell, Node, Slot, Walk};
 use super::{FaultCause, PageFault, PageTable, TableFormat, TableWindow};
 use crate::{Attributes, Entry, Kind, Touched};
 
@@ -96,21 +96,18 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         *hits = [None; LANES];
         let walk = Walk::new(&self.window);
         let Some(root) = self.root_node(walk) else { return };
-        let mut nodes: [Option<Node<'_, F>>; LANES] =
-            addresses.map(|address| F::accepts(address).then_some(root));
+        let mut tables: [Option<&[Cell<F>]>; LANES] =
+            addresses.map(|address| F::accepts(address).then_some(root.cells));
         for level in (0..F::LEVELS).rev() {
-            for ((node, hit), address) in nodes.iter_mut().zip(&mut *hits).zip(addresses) {
-                let Some(here) = *node else { continue };
+            for ((table, hit), address) in tables.iter_mut().zip(&mut *hits).zip(addresses) {
+                let Some(cells) = *table else { continue };
                 let index = F::index(*address, level);
-                *node = None;
-                match walk.slot(Node { level, ..here }, index) {
-                    Slot::Table(child) => *node = Some(child),
+                *table = None;
+                match walk.slot(Node { level, cells, address: root.address }, index) {
+                    Slot::Table(child) => *table = Some(child.cells),
                     Slot::Leaf(entry) => {
-                        *hit = Some(Hit {
-                            address: within::<F>(entry, level, index, *address),
-                            entry,
-                            level: level as u8,
-                        });
+                        let address = within::<F>(entry, level, index, *address);
+                        *hit = Some(Hit { address, entry, level: level as u8 });
                     }
                     Slot::Absent(_) | Slot::Reserved => {}
                 }

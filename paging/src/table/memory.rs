@@ -207,6 +207,19 @@ impl<F: TableFormat> Node<'_, F> {
     }
 }
 
+/// Links in `root` the table that `from` links at the same place: one that is pinned, so it lives for ever.
+pub(super) fn copy_link<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    root: Node<'_, F>,
+    from: Node<'_, F>,
+    index: usize,
+) {
+    walk.window.step(root.at(index));
+    if let Some(cell) = root.cells.get(index) {
+        cell.store(from.load(index), Release);
+    }
+}
+
 /// A table that is not linked: its memory is exclusively ours, its contents are unspecified.
 pub(super) struct Spare<'t, F: TableFormat> {
     pub(super) entries: &'t mut [MaybeUninit<F::Entry>],
@@ -305,7 +318,31 @@ fn request(bytes: u64, frame: hectare_core::PageSize) -> FrameRequest {
     FrameRequest::order(Order::holding(frames).unwrap_or(Order::ZERO))
 }
 
+/// Takes one table of a level below the root's, without a list around it.
+#[inline(always)]
+pub(super) fn take_spare<'t, F: TableFormat, W: TableWindow, S: FrameSource>(
+    level: usize,
+    window: &'t W,
+    source: &mut S,
+) -> Result<Spare<'t, F>, TableError> {
+    let address = take_frames::<F, W, S>(F::PAGE.bytes(), window, source)?;
+    let Some(pointer) = window.table(address, F::PAGE.bytes()) else {
+        return Err(TableError::Unreachable { table: address });
+    };
+    // SAFETY: (1) valid for a page, which holds a table of any level but the root's, and is aligned to it; (2)
+    // `MaybeUninit` may have any contents; (3) the frame was just taken.
+    let entries = unsafe { slice::from_raw_parts_mut(pointer.cast().as_ptr(), F::entries(level)) };
+    Ok(Spare { entries, address })
+}
+
+/// Gives a table back that was not linked.
+pub(super) fn give_spare<F: TableFormat, S: FrameSource>(spare: Spare<'_, F>, source: &mut S) {
+    // SAFETY: a spare table is exclusively ours, and was taken from this source.
+    unsafe { release_frames(spare.address, F::PAGE.bytes(), source) };
+}
+
 /// Takes frames for a table that the window shows and that entries and list links can name.
+#[inline]
 pub(super) fn take_frames<F: TableFormat, W: TableWindow, S: FrameSource>(
     bytes: u64,
     window: &W,
@@ -338,6 +375,7 @@ pub(super) unsafe fn zero<W: TableWindow>(address: PhysAddr, bytes: u64, window:
 ///
 /// # Safety
 /// The table was taken from this source by [`take_frames`] with the same size, and nothing uses it any more.
+#[inline]
 pub(super) unsafe fn release_frames<S: FrameSource>(address: PhysAddr, bytes: u64, source: &mut S) {
     let request = request(bytes, S::FRAME_SIZE);
     let first = Frame::new(address.value() >> S::FRAME_SIZE.log2());

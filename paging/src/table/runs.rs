@@ -6,6 +6,7 @@ use core::marker::PhantomData;
 
 use hectare_core::{Frame, FrameRun, FrameSource, Page, PageRun, PageSize, VirtAddr};
 
+use super::clear::member;
 use super::memory::{Node, Slot, Walk};
 use super::range::Part;
 use super::{PageTable, TableError, TableFormat, TableWindow};
@@ -169,7 +170,7 @@ impl<F: TableFormat, W: TableWindow> Iterator for Runs<'_, F, W> {
                 }
                 Slot::Leaf(leaf) => {
                     // A leaf that began before the range is reported whole.
-                    let leaf = F::alone(leaf, level, index);
+                    let leaf = member(node, index, leaf);
                     match &mut run {
                         None => run = Some(Mapping::one(at & !mask, leaf, level, index)),
                         Some(run) if leaf == expected && run.level() == level => run.leaves += 1,

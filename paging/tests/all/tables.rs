@@ -1,6 +1,9 @@
 //! Tables against a map of pages, in every format and on geometries small enough to try everything.
 
+mod asid;
 mod examples;
 mod exhaustive;
+mod peers;
 mod random;
+mod shared;
 mod world;

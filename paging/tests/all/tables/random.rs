@@ -1,7 +1,9 @@
 //! Random operations, with a source that fails at every place where it can.
 
 use hectare_core::{PageSize, Permissions};
-use hectare_paging::format::{Toy, X86_64};
+use hectare_paging::format::{
+    AArch64, Ept, Pae, RiscV, Stage2, Sv32, Sv39, Sv48, Sv57, Toy, X86, X86_64, aarch64, riscv,
+};
 use hectare_paging::table::MapOptions;
 use hectare_paging::{Attributes, MemoryType, TableFormat, Touched};
 use proptest::prelude::*;
@@ -16,6 +18,7 @@ pub(super) enum Op {
     Protect { first: u64, count: u64, attributes: usize },
     Harvest { first: u64, count: u64, accessed: bool, dirty: bool },
     Copy { first: u64, count: u64, protect: bool },
+    Coalesce { first: u64, count: u64 },
     Access { page: u64, write: bool },
 }
 
@@ -86,6 +89,10 @@ pub(super) fn run<F: TableFormat>(window: core::ops::Range<u64>, frames: u64, op
                 other.destroy();
                 Ok(())
             }
+            Op::Coalesce { first, count } => {
+                let (first, count) = place(first, count);
+                world.coalesce(first, count)
+            }
             Op::Access { page, write } => {
                 world.access(window.start + page % span, write);
                 Ok(())
@@ -113,6 +120,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
             .prop_map(|((first, count), accessed, dirty)| Op::Harvest { first, count, accessed, dirty }),
         1 => (at(), any::<bool>())
             .prop_map(|((first, count), protect)| Op::Copy { first, count, protect }),
+        1 => at().prop_map(|(first, count)| Op::Coalesce { first, count }),
         2 => (any::<u64>(), any::<bool>()).prop_map(|(page, write)| Op::Access { page, write }),
     ]
 }
@@ -133,6 +141,21 @@ formats! {
     x86_64_around_a_gibibyte: X86_64<4>, 0x3_FC00..0x4_0400, 40;
     x86_64_upper_half: X86_64<4>, 0xF_FFFF_FFFF_F000..0x10_0000_0000_0000, 40;
     x86_64_five_levels: X86_64<5>, 0x3_FC00..0x4_0400, 40;
-    toy_of_sixteen_pages: Toy<2, 2, 0>, 0..16, 12;
+toy_of_sixteen_pages: Toy<2, 2, 0>, 0..16, 12;
     toy_of_three_levels: Toy<3, 2, 0>, 0..64, 40;
+    toy_with_contiguous_runs: Toy<3, 3, 2>, 0..512, 100;
+    x86_two_levels: X86, 0xBFC00..0xC0400, 20;
+    x86_pse36: X86<true>, 0xBFC00..0xC0400, 20;
+    pae: Pae, 0xBFC00..0xC0400, 20;
+    sv32: Sv32, 0xBFC00..0xC0400, 20;
+    sv39: Sv39, 0x3_FC00..0x4_0400, 20;
+    sv39_svnapot: RiscV<3, { riscv::SVNAPOT | riscv::SVADU }>, 0x3_FC00..0x4_0400, 20;
+    sv48: Sv48, 0xF_FFFF_FFFF_F000..0x10_0000_0000_0000, 40;
+    sv57: Sv57, 0x3_FC00..0x4_0400, 40;
+    ept: Ept, 0x3_FC00..0x4_0400, 40;
+    aarch64_4k: AArch64<12>, 0x3_FC00..0x4_0400, 40;
+    aarch64_16k: AArch64<14>, 0x3_F000..0x4_1000, 160;
+    aarch64_64k: AArch64<16>, 0x1_FFF0..0x2_2010, 640;
+    aarch64_lpa2: AArch64<12, 52, { aarch64::LPA2 }>, 0x3_FC00..0x4_0400, 40;
+    stage_2: Stage2<12, 40>, 0x3_FC00..0x4_0400, 40;
 }

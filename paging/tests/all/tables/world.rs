@@ -78,7 +78,7 @@ impl<F: TableFormat> World<F> {
         for (page, _) in &gone {
             self.model.remove(page);
         }
-        assert_eq!(seen, gone, "what an unmap of {count} pages at {first:#x} reports");
+        same(&seen, &gone, "what an unmap reports");
         Ok(())
     }
 
@@ -108,10 +108,25 @@ impl<F: TableFormat> World<F> {
         let token = self.table.harvest(pages(first, count), clear, |run| expand(&run, &mut seen))?;
         self.finish(token);
         let there: Vec<_> = self.model.range(first..first + count).map(|(page, is)| (*page, *is)).collect();
-        assert_eq!(seen, there, "what a harvest of {count} pages at {first:#x} reports");
+        same(&seen, &there, "what a harvest reports");
         for (_, is) in self.model.range_mut(first..first + count) {
             is.touched.accessed &= !clear.accessed;
             is.touched.dirty &= !clear.dirty;
+        }
+        Ok(())
+    }
+
+    /// Coalesces; the larger leaves may claim that more was accessed and written, never less.
+    pub(super) fn coalesce(&mut self, first: u64, count: u64) -> Result<(), TableError> {
+        let token = self.table.coalesce(pages(first, count))?;
+        self.finish(token);
+        let mut seen = vec![];
+        self.table.all_runs().for_each(|run| expand(&run, &mut seen));
+        assert_eq!(seen.len(), self.model.len());
+        for ((page, is), (known, model)) in seen.iter().zip(&mut self.model) {
+            assert_eq!((page, is.frame, is.attributes), (known, model.frame, model.attributes));
+            assert_eq!(is.touched, is.touched.or(model.touched), "bits of page {page:#x} are lost");
+            *model = *is;
         }
         Ok(())
     }
@@ -144,7 +159,7 @@ impl<F: TableFormat> World<F> {
                         copied.push((*page, *is));
                         assert_eq!(other.model.insert(*page, *is), None);
                     }
-                    assert_eq!(seen, copied, "what a copy of {count} pages at {first:#x} reports");
+                    same(&seen, &copied, "what a copy reports");
                     return Ok(());
                 }
                 Err(error) => {
@@ -172,7 +187,9 @@ impl<F: TableFormat> World<F> {
             write && F::attributes(entry, level).permissions.contains(hectare_core::Permissions::WRITE);
         let now = touched.or(Touched { accessed: true, dirty: writes });
         write_entry::<F>(&self.window, place, F::with_touched(entry, now, level));
-        let covered = 1 << (F::SHIFTS[level] - F::PAGE.log2());
+        // The bits of one entry count for its whole contiguous run.
+        let run = F::RUNS[level].filter(|_| F::is_contiguous(entry, level)).map_or(0, |run| run.log2);
+        let covered = 1 << (F::SHIFTS[level] - F::PAGE.log2() + run);
         let first = page & !(covered - 1);
         for (_, is) in self.model.range_mut(first..first + covered) {
             is.touched = is.touched.or(Touched { accessed: true, dirty: writes });
@@ -185,7 +202,7 @@ impl<F: TableFormat> World<F> {
         let mut seen = vec![];
         self.table.all_runs().for_each(|run| expand(&run, &mut seen));
         let there: Vec<_> = self.model.iter().map(|(page, is)| (*page, *is)).collect();
-        assert_eq!(seen, there, "the runs of the table");
+        same(&seen, &there, "the runs of the table");
         for page in probes {
             let address = Page::new(page).start(F::PAGE).expect("an address").checked_add(5).expect("small");
             let model = self.model.get(&page);
@@ -197,7 +214,9 @@ impl<F: TableFormat> World<F> {
             assert_eq!(hit.map(|hit| hit.attributes()), model.map(|is| is.attributes));
         }
         let free = self.table.source().inner().free();
-        assert_eq!(free + self.table.tables(), self.frames, "frames free and in tables");
+        let root = F::table_bytes(F::LEVELS - 1).div_ceil(4096);
+        let used = root + (self.table.tables() - 1) * (F::PAGE.bytes() >> 12);
+        assert_eq!(free + used, self.frames, "frames free and in tables");
         self.table.source().inner().check_invariants().expect("nothing written beside the frames");
     }
 
@@ -238,6 +257,15 @@ impl<F: TableFormat> World<F> {
         }
         unreachable!()
     }
+}
+
+/// Compares two lists of pages; names the first difference.
+fn same(table: &[(u64, Is)], model: &[(u64, Is)], what: &str) {
+    let differs = table.iter().zip(model).position(|(one, two)| one != two);
+    if let Some(nth) = differs {
+        panic!("{what}: {:x?}, not {:x?}", table[nth], model[nth]);
+    }
+    assert_eq!(table.len(), model.len(), "{what}: the number of pages");
 }
 
 /// The pages of a run, one by one.

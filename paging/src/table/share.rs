@@ -1,0 +1,92 @@
+//! The kernel's half: tables that many roots link and one page table owns.
+//!
+//! ```text
+//!   kernel's root   │ … │ K0 │ K1 │         pinned: K0, K1 and all below never return to the source
+//!                          │    └───────────────┐
+//!   a process's     │ P0 │ K0 │ K1 │  ◄─ share ─┘        changes below K0 and K1 are the kernel table's alone
+//! ```
+#![forbid(unsafe_code)]
+
+use hectare_core::{FrameSource, PageRun};
+
+use super::fill::taken;
+use super::flush::Fresh;
+use super::memory::{self, Reserve, Slot, Walk};
+use super::range::Part;
+use super::{Half, PageTable, TableError, TableFormat, TableWindow};
+use crate::Entry;
+
+impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
+    /// Makes the places of the root that the pages touch ready for sharing: each gets a table if it has none, and
+    /// no table below ever returns to the source, not even by [`destroy`](Self::destroy). Roots that share the half see
+    /// every later change below at once; what its tokens owe, all CPUs owe.
+    ///
+    /// # Errors
+    /// If and only if the pages are not in the format's reach, a place holds a leaf or software state, the places do not
+    /// adjoin those pinned before, the format has one level only, or a table cannot be had. Nothing is changed then.
+    pub fn pin(&mut self, pages: PageRun) -> Result<Fresh<F>, TableError> {
+        let part = self.part(pages)?;
+        let top = F::LEVELS - 1;
+        let (first, last) = part.indices::<F>(top);
+        let wanted = Half { first, end: last + 1 };
+        let pinned = self.pinned.with(wanted).ok_or(TableError::Range { pages })?;
+        let walk = Walk::new(&self.window);
+        let Some(root) = self.root_node(walk).filter(|_| top != 0) else {
+            return Err(TableError::Range { pages });
+        };
+        let mut needed = 0;
+        for index in first..=last {
+            match walk.slot(root, index) {
+                Slot::Table(_) => {}
+                Slot::Absent(entry) if entry == F::Entry::ZERO => needed += 1,
+                _ => return Err(taken(root, Part::all::<F>(), index)),
+            }
+        }
+        let mut reserve = Reserve::<F>::take(needed, &self.window, &mut self.source)?;
+        let walk = Walk::new(&self.window);
+        if let Some(root) = self.root_node(walk) {
+            for index in first..=last {
+                if walk.child(root, index).is_some() {
+                    continue;
+                }
+                if let Some(mut spare) = reserve.pop(&self.window, top - 1) {
+                    let count = spare.entries.len();
+                    spare.zero(0..count);
+                    walk.link(root, index, spare);
+                }
+            }
+        }
+        self.pinned = pinned;
+        Ok(Fresh::new(pages, self.asid))
+    }
+
+    /// Links what `kernel` pinned. This table translates there from now on, and refuses to change anything there
+    /// ([`TableError::Shared`]). O(places).
+    ///
+    /// # Errors
+    /// If and only if a place is taken here, or this table pins or shares something already. Nothing is changed then.
+    pub fn share<V: TableWindow, T: FrameSource>(
+        &mut self,
+        kernel: &PageTable<F, V, T>,
+    ) -> Result<(), TableError> {
+        let half = kernel.pinned;
+        let (walk, theirs) = (Walk::new(&self.window), Walk::new(&kernel.window));
+        let (Some(root), Some(from)) = (self.root_node(walk), kernel.root_node(theirs)) else {
+            return Err(TableError::Unreachable { table: self.root });
+        };
+        let start = F::delinear((half.first as u64) << F::SHIFTS[F::LEVELS - 1]);
+        if self.foreign != Half::NONE || self.pinned != Half::NONE {
+            return Err(TableError::Shared { address: start });
+        }
+        for index in half.first..half.end {
+            if root.load(index) != F::Entry::ZERO {
+                return Err(taken(root, Part::all::<F>(), index));
+            }
+        }
+        for index in half.first..half.end {
+            memory::copy_link(walk, root, from, index);
+        }
+        self.foreign = half;
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! One kernel half under two roots, from one source.
+
+use hectare_core::{Access, CheckInvariants, Locked, Page, Permissions, SpinLock, Translate, VirtAddr};
+use hectare_paging::format::X86_64;
+use hectare_paging::table::{MapOptions, TableError};
+use hectare_paging::{Attributes, PageTable};
+use hectare_testkit::stand_in::PlainFrames;
+
+use super::world::{frames, pages, tlb};
+
+type X = X86_64<4>;
+
+const KERNEL: u64 = 0xF_FFFF_8000_0000;
+
+#[test]
+fn a_shared_half_is_seen_by_all_and_changed_by_one() {
+    let plain = PlainFrames::<12>::new(0x100, 64);
+    let window = plain.window();
+    let source = Locked::<SpinLock, _>::new(plain);
+    let mut kernel = PageTable::<X, _, _>::new(window.clone(), &source).unwrap();
+    let mut process = PageTable::<X, _, _>::new(window, &source).unwrap();
+    let rights = Permissions::READ | Permissions::WRITE;
+    let global = Attributes::new(rights).with_global(true);
+    kernel.pin(pages(KERNEL, 512)).unwrap().later();
+    kernel.map(Page::new(KERNEL), frames(1, 4), global, MapOptions::DEFAULT).unwrap().later();
+    process.share(&kernel).unwrap();
+    // Before and after: whatever the kernel maps below its half.
+    kernel.map(Page::new(KERNEL + 9), frames(9, 1), global, MapOptions::DEFAULT).unwrap().later();
+    let at = |page: u64| VirtAddr::new(page << 12);
+    for page in [0, 3, 9] {
+        let found = process.find(at(KERNEL + page)).map(|hit| hit.address);
+        assert_eq!(found, kernel.find(at(KERNEL + page)).map(|hit| hit.address));
+        assert!(found.is_some());
+    }
+    assert!(process.translate(at(KERNEL), Access::user_read()).is_err());
+    // The process cannot change it.
+    let shared = |result: Result<(), TableError>| matches!(result, Err(TableError::Shared { .. }));
+    assert!(shared(
+        process
+            .map(Page::new(KERNEL + 20), frames(1, 1), global, MapOptions::DEFAULT)
+            .map(|fresh| fresh.later())
+    ));
+    assert!(shared(
+        process
+            .map(Page::new(KERNEL + 20), frames(1, 2), global, MapOptions::DEFAULT)
+            .map(|fresh| fresh.later())
+    ));
+    assert!(shared(process.unmap(pages(KERNEL, 1), |_| {}).map(drop)));
+    assert!(shared(process.protect(pages(KERNEL - 1, 2), rights).map(drop)));
+    assert!(shared(process.share(&kernel)));
+    // The kernel empties its half: the tables stay, for the process's root links them.
+    let before = kernel.tables();
+    let token = kernel.unmap(pages(KERNEL, 512), |_| {}).unwrap();
+    assert!(!token.owns_tables() && token.invalidation().global);
+    kernel.finish(token, &tlb()).unwrap();
+    let token = kernel.forget(pages(KERNEL, 512)).unwrap();
+    assert!(!token.owns_tables());
+    kernel.finish(token, &tlb()).unwrap();
+    assert_eq!(kernel.tables(), before);
+    assert!(process.find(at(KERNEL)).is_none());
+    process.check_invariants().unwrap();
+    kernel.check_invariants().unwrap();
+    let mut user = frames(7, 1);
+    process.map(Page::new(5), user, global, MapOptions::DEFAULT).unwrap().later();
+    user = frames(8, 1);
+    assert!(matches!(
+        kernel.map(Page::new(KERNEL), user, global, MapOptions::DEFAULT).map(|fresh| fresh.later()),
+        Ok(())
+    ));
+    process.destroy(&tlb());
+    assert!(kernel.find(at(KERNEL)).is_some(), "the kernel's half outlives the process");
+    kernel.destroy(&tlb());
+    // What is left is the pinned half.
+    source.with(|plain| assert_eq!(64 - plain.free(), before - 1)).unwrap();
+}
+
+#[test]
+fn a_dump_has_a_line_for_each_run() {
+    let mut world = super::world::World::<X>::new(16);
+    let user = Attributes::new(Permissions::READ | Permissions::WRITE | Permissions::USER);
+    world.map(0x400, 0x200, 512, user, MapOptions::DEFAULT).unwrap();
+    world.map(0x601, 0x7, 2, Attributes::new(Permissions::READ), MapOptions::DEFAULT).unwrap();
+    world.access(0x400, true);
+    let text = world.table.to_string();
+    assert!(text.starts_with("x86-64 at 0x100000, 4 tables\n"), "{text}");
+    assert!(text.contains("\n00400000-00600000 00200000 rw-u 1x2M ad\n"), "{text}");
+    assert!(text.ends_with("\n00601000-00603000 00007000 r-- 2x4K\n"), "{text}");
+}
