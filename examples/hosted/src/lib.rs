@@ -5,6 +5,9 @@
 //!   2  banks                     ─► zones of a buddy system  machine.rs
 //!   3  frames                    ─► slabs, objects, a heap   objects.rs
 //!   4  a block of frames         ─► segments, compaction     contiguous.rs
+//!   5  frames                    ─► page tables              tables.rs
+//!   6  tables, areas, segments   ─► processes                kernel.rs, processes.rs
+//!   7  processes                 ─► fork, copy-on-write      processes.rs
 //! ```
 //! Each stage prints what a Linux machine shows under `/proc`, and ends with the frames that it began with; the last line
 //! says that every frame is back.
@@ -17,8 +20,11 @@
 extern crate alloc;
 
 mod contiguous;
+mod kernel;
 mod machine;
 mod objects;
+mod processes;
+mod tables;
 
 use core::fmt::Write;
 
@@ -56,7 +62,15 @@ pub fn tour(out: &mut String) -> Result<(), Failure> {
     writeln!(out, "\n== 4. Programs in one piece of memory each")?;
     contiguous::stage(out, &frames, ram.window())?;
 
-    writeln!(out, "\n== 5. Everything is given back")?;
+    writeln!(out, "\n== 5. Page tables")?;
+    tables::stage(out, &frames, ram.window())?;
+
+    writeln!(out, "\n== 6. Two processes: /proc/PID/maps")?;
+    let os = kernel::Os::new(&frames, &heap, ram.window())?;
+    processes::stage(out, &os, &frames, &tasks, &heap)?;
+    os.shut_down()?;
+
+    writeln!(out, "\n== 8. Everything is given back")?;
     if cfg!(hectare_plant = "tour_leak") {
         frames.allocate_frames(FrameRequest::order(Order::ZERO))?;
     }

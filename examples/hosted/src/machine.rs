@@ -46,6 +46,11 @@ pub(crate) fn memory_map() -> [(MapEntry, &'static str); 5] {
     ]
 }
 
+/// Every frame that there is, used or not.
+pub(crate) fn all_of_memory() -> Option<FrameRun> {
+    FrameRun::new(Frame::new(0), MEMORY >> FRAME.log2())
+}
+
 /// The machine's memory: physical address 0 is its first byte.
 pub(crate) struct Ram {
     start: NonNull<u8>,

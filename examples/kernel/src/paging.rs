@@ -21,6 +21,7 @@ use crate::memory::{Direct, FRAME, FRAMES, Frames};
 
 pub mod model;
 pub mod shootdown;
+pub mod space;
 
 /// The kernel's tables.
 pub type Table = PageTable<arch::Format, Live<Direct, Users>, &'static Frames>;
@@ -120,6 +121,7 @@ pub fn stages(checks: &mut Checks) {
     small_and_huge(checks, &mut table);
     isolation(checks, &mut table);
     model::stage(checks, &mut table);
+    space::stage(checks, &table);
 
     SHARED.store(true, Ordering::Release);
     // SAFETY: as above.

@@ -16,7 +16,13 @@ pub use traps::{probe_read, probe_write, run_user};
 pub const NAME: &str = "aarch64";
 /// Memory begins at 1 GiB; the board of this run has less than 1 GiB of it.
 pub const MEMORY_END: u64 = 1 << 31;
-pub const MEMORY: (u64, u64) = (1 << 30, MEMORY_END);
+pub const MEMORY: (u64, u64) = (MEMORY_START, MEMORY_END);
+pub const MEMORY_START: u64 = 1 << 30;
+/// How many frames of it are counted: 128 MiB.
+pub const FRAMES: usize = 1 << 15;
+/// Where programs lie, and how many entries of a root show the kernel.
+pub const USER: u64 = 0x10_0000_0000;
+pub const KERNEL_ENTRIES: usize = 4;
 /// The serial port.
 pub const DEVICES: [(u64, u64); 1] = [(0x0900_0000, 0x0900_1000)];
 pub const REACH: u64 = 1 << 39;

@@ -16,7 +16,13 @@ pub const NAME: &str = "x86_64";
 /// The tables of the start show 4 GiB; memory ends below the devices.
 pub const MEMORY_END: u64 = 3 << 30;
 /// Page 0 is absent: a null pointer faults.
-pub const MEMORY: (u64, u64) = (0x1000, MEMORY_END);
+pub const MEMORY: (u64, u64) = (MEMORY_START, MEMORY_END);
+pub const MEMORY_START: u64 = 0x1000;
+/// How many frames of it are counted: 128 MiB.
+pub const FRAMES: usize = 1 << 15;
+/// Where programs lie, and how many entries of a root show the kernel.
+pub const USER: u64 = 0x80_0000_0000;
+pub const KERNEL_ENTRIES: usize = 1;
 /// The interrupt controller.
 pub const DEVICES: [(u64, u64); 1] = [(0xFEE0_0000, 0xFEE0_1000)];
 pub const REACH: u64 = 1 << 47;
