@@ -99,6 +99,7 @@ unsafe impl<G: Geometry, const LOG2: u8> FrameSource for Frames<'_, G, LOG2> {
         Some(size) => size,
         None => panic!("a frame has less than 2^64 bytes"),
     };
+    const TAKES_PARTS: bool = !G::EXACT;
 
     #[inline]
     fn allocate_frames(&mut self, request: FrameRequest) -> Result<FrameRun, AllocError> {

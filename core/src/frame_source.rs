@@ -46,6 +46,10 @@ pub unsafe trait FrameSource {
     /// work.
     const FRAME_SIZE: PageSize;
 
+    /// Whether [`free_frames`](Self::free_frames) takes any part of a run back, at any time. Then users take many frames at
+    /// once and give them back as they become free.
+    const TAKES_PARTS: bool = false;
+
     /// Takes a run of frames. Their contents are unspecified.
     ///
     /// # Errors
@@ -53,7 +57,7 @@ pub unsafe trait FrameSource {
     /// never can be. Nothing is changed.
     fn allocate_frames(&mut self, request: FrameRequest) -> Result<FrameRun, AllocError>;
 
-    /// Gives frames back: a whole run, or a part of one if the source says that it takes parts.
+    /// Gives frames back: a whole run, or a part of one if the source [takes parts](Self::TAKES_PARTS).
     ///
     /// # Safety
     /// The caller owns the frames, obtained from this source, and nothing uses them any more.
@@ -71,6 +75,9 @@ pub unsafe trait SharedFrameSource {
     /// The size of every frame of this source. A constant, so that its users can reject at compile time what cannot
     /// work.
     const FRAME_SIZE: PageSize;
+
+    /// As [`FrameSource::TAKES_PARTS`].
+    const TAKES_PARTS: bool = false;
 
     /// As [`FrameSource::allocate_frames`].
     ///
@@ -91,6 +98,7 @@ pub unsafe trait SharedFrameSource {
 // SAFETY: the shared source keeps the three promises, and a reference to it adds nothing.
 unsafe impl<S: SharedFrameSource + ?Sized> FrameSource for &S {
     const FRAME_SIZE: PageSize = S::FRAME_SIZE;
+    const TAKES_PARTS: bool = S::TAKES_PARTS;
 
     fn allocate_frames(&mut self, request: FrameRequest) -> Result<FrameRun, AllocError> {
         (**self).allocate_frames(request)

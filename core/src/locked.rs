@@ -55,6 +55,7 @@ impl<L: RawLock, E> Locked<L, E> {
 // SAFETY: every run is the engine's, which keeps `FrameSource`'s promises; the lock makes the calls one at a time.
 unsafe impl<L: RawLock, E: FrameSource> SharedFrameSource for Locked<L, E> {
     const FRAME_SIZE: PageSize = E::FRAME_SIZE;
+    const TAKES_PARTS: bool = E::TAKES_PARTS;
 
     fn allocate_frames(&self, request: FrameRequest) -> Result<FrameRun, AllocError> {
         self.with(|engine| engine.allocate_frames(request))?

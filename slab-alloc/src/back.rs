@@ -5,17 +5,14 @@
 //!  slabs      ●   ●   ●
 //!  frames     └───┴───┴── source ── large blocks: their own frames, no header
 //! ```
-//! A class whose size is a multiple of the frame has no slabs: its blocks are runs of frames, for a header would cost a
-//! frame.
+//! A class whose size is nearly a multiple of the frame has no slabs: its blocks are runs of frames, for a header would cost
+//! a frame.
 #![expect(unsafe_code, reason = "takes blocks back")]
 
-use core::alloc::Layout;
 use core::num::NonZero;
 use core::ptr::NonNull;
 
-use hectare_core::{
-    AllocError, FrameRequest, FrameSource, FreeError, Order, PageSize, PhysWindow, Violation,
-};
+use hectare_core::{AllocError, FrameRequest, FrameSource, FreeError, Order, PhysWindow, Violation};
 
 use crate::geometry::Geometry;
 use crate::info::CacheInfo;
@@ -23,71 +20,9 @@ use crate::memory::Memory;
 use crate::size_class::{CLASSES, size_of_class};
 use crate::slabs::Slabs;
 
-/// How the blocks of a class are made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Kind {
-    /// In slabs.
-    Slabs(Geometry),
-    /// Each a run of so many frames.
-    Frames(NonZero<u64>),
-}
+mod kind;
 
-/// The kinds of all classes, for frames of one size.
-pub(crate) const fn kinds(frame: PageSize) -> [Kind; CLASSES] {
-    let mut kinds = [Kind::Frames(NonZero::<u64>::MIN); CLASSES];
-    let mut class = 0;
-    while class < CLASSES {
-        kinds[class] = kind(size_of_class(class), frame);
-        class += 1;
-    }
-    kinds
-}
-
-/// The smallest slab of at least 4 KiB that leaves at most an eighth over: always there for frames of 4 KiB (asserted below).
-const fn kind(size: usize, frame: PageSize) -> Kind {
-    if frame.log2() <= 15 && size % (1 << frame.log2()) == 0 {
-        return match NonZero::new((size >> frame.log2()) as u64) {
-            Some(count) => Kind::Frames(count),
-            None => panic!("a class is not empty"),
-        };
-    }
-    // The class is aligned to its largest power of two, as far as slabs are.
-    let align = 1 << size.trailing_zeros();
-    let Ok(layout) = Layout::from_size_align(size, align) else { panic!("a class has a layout") };
-    let mut best: Option<Geometry> = None;
-    let mut frames = 1;
-    while frames <= 1 << 10 {
-        if let Ok(this) = Geometry::with_frames(layout, frame, frames) {
-            if this.tail() * 8 <= this.slab_bytes() && this.slab_bytes() >= 4096 {
-                return Kind::Slabs(this);
-            }
-            // Frames so large that a bitmap cannot name all objects of one: the least waste then.
-            best = match best {
-                Some(best) if best.tail() * this.slab_bytes() <= this.tail() * best.slab_bytes() => {
-                    Some(best)
-                }
-                _ => Some(this),
-            };
-        }
-        frames += 1;
-    }
-    match best {
-        Some(best) => Kind::Slabs(best),
-        None => panic!("frames of that size cannot be cut"),
-    }
-}
-
-// The bound on what is left over, for every class.
-const _: () = {
-    let kinds = kinds(PageSize::SIZE_4K);
-    let mut class = 0;
-    while class < CLASSES {
-        if let Kind::Slabs(this) = &kinds[class] {
-            assert!(this.tail() * 8 <= this.slab_bytes(), "a slab leaves at most an eighth over");
-        }
-        class += 1;
-    }
-};
+pub(crate) use kind::{Kind, kinds};
 
 /// The slabs of all classes.
 ///
@@ -106,6 +41,8 @@ pub(crate) struct Back<S, W> {
     /// Blocks that turned out not to be ours when they were flushed.
     pub(crate) rejected: u64,
     pub(crate) refused: u64,
+    /// Why a refill was refused last.
+    pub(crate) refusal: AllocError,
     /// New slabs are filled with this.
     pub(crate) poison: Option<u8>,
 }
@@ -124,6 +61,7 @@ impl<S: FrameSource, W: PhysWindow> Back<S, W> {
             zeroed: false,
             rejected: 0,
             refused: 0,
+            refusal: AllocError::OutOfMemory,
             poison: None,
         }
     }
@@ -133,29 +71,48 @@ impl<S: FrameSource, W: PhysWindow> Back<S, W> {
         const { &Self::KINDS }.get(class)
     }
 
-    /// Takes up to `limit` blocks of a class, in the order of their addresses, and hands them to `each`: from slabs that
-    /// have some, else from one new slab. How many, at least one.
-    pub(crate) fn take(
+    /// Bytes that a block of a class takes.
+    pub(crate) fn footprint(class: usize) -> u64 {
+        match Self::kind(class) {
+            Some(Kind::Slabs(geometry)) => geometry.stride as u64,
+            Some(Kind::Frames(count)) => count.get() << S::FRAME_SIZE.log2(),
+            None => 0,
+        }
+    }
+
+    /// Fills `slots` from the start with free blocks of a class, the lowest address last: from slabs that have some, else
+    /// from one new slab. How many, at least one.
+    pub(crate) fn take_batch(
         &mut self,
         class: usize,
-        limit: usize,
-        mut each: impl FnMut(NonNull<u8>),
+        slots: &mut [Option<NonNull<u8>>],
     ) -> Result<usize, AllocError> {
         let Some(kind) = Self::kind(class) else { return Err(AllocError::TooLarge) };
         let geometry = match kind {
             Kind::Slabs(geometry) => geometry,
             Kind::Frames(count) => {
-                each(self.take_frames(*count, size_of_class(class) & size_of_class(class).wrapping_neg())?);
+                let block = self.take_frames(*count, 1 << size_of_class(class).trailing_zeros())?;
+                if let Some(slot) = slots.first_mut() {
+                    *slot = Some(block);
+                }
                 return Ok(1);
             }
         };
         let Some(slabs) = self.classes.get_mut(class) else { return Err(AllocError::TooLarge) };
-        let mut count = slabs.take_many(geometry, limit, &mut each);
+        let mut count = slabs.take_batch(geometry, slots);
         if count == 0 {
-            slabs.grow(geometry, &mut self.memory, self.poison)?;
-            count = slabs.take_many(geometry, limit, &mut each);
+            let more = Self::growth(geometry, slabs);
+            slabs.grow_by(geometry, &mut self.memory, self.poison, more)?;
+            count = slabs.take_batch(geometry, slots);
         }
         Ok(count)
+    }
+
+    /// Takes one block of a class.
+    pub(crate) fn take(&mut self, class: usize) -> Result<NonNull<u8>, AllocError> {
+        let mut one = [None];
+        self.take_batch(class, &mut one)?;
+        one[0].ok_or(AllocError::OutOfMemory)
     }
 
     /// Takes a block of a class, any free one of its slab.
@@ -217,10 +174,37 @@ impl<S: FrameSource, W: PhysWindow> Back<S, W> {
         let slab = slab.ok_or(FreeError::Foreign)?;
         let index = Slabs::taken_at(slab, geometry, address)?;
         slabs.give(geometry, slab, index);
-        if slabs.empty() > 1 {
-            self.release(class, 1);
+        let keep = Self::keep(slabs);
+        if slabs.empty() > keep {
+            self.release(class, keep);
         }
         Ok(())
+    }
+
+    /// Gives blocks of a class back; those that their slab or the source refuses are counted.
+    ///
+    /// # Safety
+    /// As [`give`](Self::give), for each of them.
+    pub(crate) unsafe fn give_batch(&mut self, class: usize, blocks: &[Option<NonNull<u8>>]) {
+        let (Some(Kind::Slabs(geometry)), Some(slabs)) = (Self::kind(class), self.classes.get_mut(class))
+        else {
+            for block in blocks.iter().flatten() {
+                // SAFETY: the caller's promise.
+                let refused = unsafe { self.give(class, *block) }.is_err();
+                self.rejected = self.rejected.saturating_add(u64::from(refused));
+            }
+            return;
+        };
+        let owner = slabs.owner;
+        let refused = slabs.give_batch(geometry, blocks, |address| {
+            // SAFETY: the caller's promise: an object of a live slab of this class.
+            unsafe { self.memory.slab_at(geometry, owner, address) }
+        });
+        self.rejected = self.rejected.saturating_add(refused);
+        let keep = Self::keep(slabs);
+        if slabs.empty() > keep {
+            self.release(class, keep);
+        }
     }
 
     /// Takes a block of `count` frames at an alignment in bytes.
@@ -249,6 +233,26 @@ impl<S: FrameSource, W: PhysWindow> Back<S, W> {
         unsafe { self.memory.give(address, count.get()) }?;
         self.whole = self.whole.saturating_sub(count.get());
         Ok(())
+    }
+
+    /// How many slabs a class that has no free block gets: the more, the more it has, if the source takes them back one by
+    /// one. Then they lie side by side, which the processor's prefetching likes, and the source is asked less often.
+    fn growth(geometry: &Geometry, slabs: &Slabs) -> u32 {
+        let some =
+            if S::TAKES_PARTS && geometry.slab_bytes().is_power_of_two() { slabs.slabs() / 8 } else { 0 };
+        match some {
+            0..=1 => 1,
+            2..=3 => 2,
+            4..=7 => 4,
+            8..=15 => 8,
+            _ => 16,
+        }
+    }
+
+    /// How many empty slabs a class keeps: one, and one for every eight, so that a class that shrinks and grows again does
+    /// not go to the source each time.
+    fn keep(slabs: &Slabs) -> usize {
+        1 + slabs.slabs() / 8
     }
 
     /// Gives a class's empty slabs back until `keep` are left.

@@ -23,7 +23,7 @@ use crate::exchange;
 use crate::front::Front;
 use crate::info::CacheInfo;
 use crate::mailbox::Mailbox;
-use crate::size_class::{CLASSES, LARGEST, class_of, rounded};
+use crate::size_class::{CLASSES, LARGEST, class_of_layout};
 
 /// A front on cache lines of its own.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl<P: CpuPin, L: RawLock, S: FrameSource, W: PhysWindow, const CPUS: usize> Cp
     /// [`AllocError::Reentered`].
     #[inline]
     pub fn allocate(&self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
-        let Some(class) = class_of(rounded(layout)) else { return self.allocate_large(layout) };
+        let Some(class) = class_of_layout(layout) else { return self.allocate_large(layout) };
         let result = self.pin.with(|slot| match self.front(slot) {
             Some(cell) => cell.with_mut(|front| {
                 // SAFETY: the slot is exclusively ours until the closure returns (CpuPin).
@@ -127,7 +127,7 @@ impl<P: CpuPin, L: RawLock, S: FrameSource, W: PhysWindow, const CPUS: usize> Cp
     /// and the mailbox is full, or the block is large; it then stays allocated.
     #[inline]
     pub unsafe fn free(&self, block: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
-        let Some(class) = class_of(rounded(layout)) else {
+        let Some(class) = class_of_layout(layout) else {
             // SAFETY: the caller's promise.
             return unsafe { self.free_large(block, layout) };
         };
@@ -274,9 +274,7 @@ impl<P: CpuPin, L: RawLock, S: FrameSource, W: PhysWindow, const CPUS: usize> Cp
 
     #[cold]
     fn allocate_shared(&self, class: usize) -> Result<NonNull<u8>, AllocError> {
-        let mut one = None;
-        self.with(|back| back.take(class, 1, |block| one = Some(block)))??;
-        one.ok_or(AllocError::OutOfMemory)
+        self.with(|back| back.take(class))?
     }
 
     /// The last attempt: this CPU's front back to the slabs, the empty ones back to the source, then from there.

@@ -9,7 +9,7 @@ use hectare_core::{AllocError, FrameSource, PhysWindow};
 
 use crate::back::Back;
 use crate::front::Front;
-use crate::size_class::{CLASSES, class_of, rounded};
+use crate::size_class::{CLASSES, class_of_layout, rounded};
 
 /// Fills half of a class's slots, which are empty, and takes one block.
 pub(crate) fn refill<S: FrameSource, W: PhysWindow>(
@@ -17,11 +17,8 @@ pub(crate) fn refill<S: FrameSource, W: PhysWindow>(
     back: &mut Back<S, W>,
     class: usize,
 ) -> Result<NonNull<u8>, AllocError> {
-    let limit = front.batch(class);
-    let count = back.take(class, limit, |block| {
-        front.push(class, block);
-    })?;
-    front.reverse(class, count);
+    let count = back.take_batch(class, front.batch_slots(class))?;
+    front.refilled(class, count);
     front.pop(class).ok_or(AllocError::OutOfMemory)
 }
 
@@ -32,7 +29,10 @@ pub(crate) fn drain<S: FrameSource, W: PhysWindow>(
     class: usize,
     count: usize,
 ) {
-    front.drain(class, count, |block| give(back, class, block));
+    front.drain(class, count, |blocks| {
+        // SAFETY: blocks in the front were freed by their owners, as blocks of this class.
+        unsafe { back.give_batch(class, blocks) };
+    });
 }
 
 /// Moves every block of the front to its slab.
@@ -58,7 +58,7 @@ pub(crate) fn frames<S: FrameSource>(layout: Layout) -> Result<NonZero<u64>, All
 #[inline]
 pub(crate) fn resize<S: FrameSource>(layout: Layout, new_size: usize) -> Result<(), AllocError> {
     let Ok(new) = Layout::from_size_align(new_size, layout.align()) else { return Err(AllocError::TooLarge) };
-    let same = match (class_of(rounded(layout)), class_of(rounded(new))) {
+    let same = match (class_of_layout(layout), class_of_layout(new)) {
         (Some(old), Some(new)) => old == new,
         (None, None) => frames::<S>(layout) == frames::<S>(new),
         _ => false,

@@ -1,14 +1,15 @@
 //! The front of a heap: the blocks freed last, by class, as an array of pointers.
 //!
 //! ```text
-//!  heads    class 0      class 1      class 2   …          each: floor ≤ top ≤ ceil
-//!  slots   │■■■■      │■■        │■■■■■■■■■■│              ■ a free block
-//!           floor  top  ceil
+//!  heads    class 0        class 1      class 2   …        each: floor ≤ top ≤ ceil
+//!  slots   │–│■■■■      │–│■■        │–│■■■■■■■■■■│        ■ a free block, – always empty
+//!           floor  top  ceil                               top: the block that goes next, or the floor
 //! ```
 //! A block that is freed goes to the top, the next one allocated comes from there: the one that is hottest in the cache.
-//! The block's own memory is not touched. An empty class is refilled from the slabs, a full one flushed to them, half of
-//! its slots at a time, so that at most one in `capacity / 2` operations of any sequence goes to the slabs (Bonwick and
-//! Adams, "Magazines and Vmem", USENIX 2001, section 3.1, with the two magazines in one array).
+//! The block's own memory is not touched. The slot at a class's floor is always empty, so that one look at the top tells
+//! whether there is a block and which. An empty class is refilled from the slabs, a full one flushed to them, half of its
+//! slots at a time, so that at most one in `capacity / 2` operations of any sequence goes to the slabs (Bonwick and Adams,
+//! "Magazines and Vmem", USENIX 2001, section 3.1, with the two magazines in one array).
 #![forbid(unsafe_code)]
 
 use core::ptr::NonNull;
@@ -21,30 +22,41 @@ const SLOTS: usize = if cfg!(hectare_loom) { 256 } else { 1024 };
 /// Heads, padded to a power of two for the same reason.
 const HEADS: usize = CLASSES.next_power_of_two();
 
-/// Slots of a class: 8 KiB of blocks, 2 to 32 of them.
+/// Blocks that a class may have: 8 KiB of them, 4 to 30.
 const fn capacity(class: usize) -> u16 {
     match 8192 / size_of_class(class) {
         _ if cfg!(hectare_loom) => 2,
-        0..=2 => 2,
-        32.. => 32,
-        #[expect(clippy::cast_possible_truncation, reason = "less than 32")]
+        0..=4 => 4,
+        30.. => 30,
+        #[expect(clippy::cast_possible_truncation, reason = "less than 30")]
         some => some as u16,
     }
 }
 
+/// The slot at the floor of each class.
+static FLOORS: [u16; CLASSES] = {
+    let mut floors = [0; CLASSES];
+    let mut class = 1;
+    while class < CLASSES {
+        floors[class] = floors[class - 1] + capacity(class - 1) + 1;
+        class += 1;
+    }
+    let end = floors[CLASSES - 1] + capacity(CLASSES - 1);
+    assert!((end as usize) < SLOTS, "the classes have slots of their own");
+    floors
+};
+
 #[derive(Clone, Copy, Debug)]
 struct Head {
-    /// The first slot that is not in use.
+    /// The block that goes next; the floor if there is none.
     top: u16,
-    /// The class's first slot.
-    floor: u16,
-    /// The slot after its last one.
+    /// The class's last slot.
     ceil: u16,
 }
 
 /// Invariants, for each class:
-/// * F1: `floor ≤ top ≤ ceil`, and the slots from floor to ceil are this class's only;
-/// * F2: the slots from floor to top hold free blocks of this class, each once.
+/// * F1: `floor ≤ top ≤ ceil`, the slots from floor to ceil are this class's only, and that at the floor is empty;
+/// * F2: the slots above the floor up to the top hold free blocks of this class, each once.
 #[derive(Debug)]
 pub(crate) struct Front {
     heads: [Head; HEADS],
@@ -53,16 +65,12 @@ pub(crate) struct Front {
 
 impl Front {
     pub(crate) const EMPTY: Self = {
-        let mut heads = [Head { top: 0, floor: 0, ceil: 0 }; HEADS];
+        let mut heads = [Head { top: 0, ceil: 0 }; HEADS];
         let mut class = 0;
-        let mut floor = 0;
         while class < CLASSES {
-            let ceil = floor + capacity(class);
-            heads[class] = Head { top: floor, floor, ceil };
-            floor = ceil;
+            heads[class] = Head { top: FLOORS[class], ceil: FLOORS[class] + capacity(class) };
             class += 1;
         }
-        assert!(floor as usize <= SLOTS, "the classes have slots of their own");
         Self { heads, slots: [None; SLOTS] }
     };
 
@@ -74,68 +82,76 @@ impl Front {
     /// Takes the block that was freed last; `None` if there is none.
     #[inline(always)]
     pub(crate) fn pop(&mut self, class: usize) -> Option<NonNull<u8>> {
-        let head = self.head(class);
-        if head.top == head.floor {
-            return None;
-        }
-        let top = head.top.wrapping_sub(1);
-        head.top = top;
-        self.slots[usize::from(top) & (SLOTS - 1)]
+        let top = self.head(class).top;
+        let block = self.slots[usize::from(top) & (SLOTS - 1)]?;
+        self.head(class).top = top.wrapping_sub(1);
+        Some(block)
     }
 
     /// Puts a free block in; whether there was room.
     #[inline(always)]
     pub(crate) fn push(&mut self, class: usize, block: NonNull<u8>) -> bool {
         let head = self.head(class);
-        let top = head.top;
-        if top == head.ceil {
+        if head.top == head.ceil {
             return false;
         }
-        head.top = top.wrapping_add(1);
+        let top = head.top.wrapping_add(1);
+        head.top = top;
         self.slots[usize::from(top) & (SLOTS - 1)] = Some(block);
         true
     }
 
-    /// How many blocks a refill or a flush moves: half the slots.
+    fn floor(class: usize) -> usize {
+        FLOORS.get(class).map_or(0, |floor| usize::from(*floor))
+    }
+
+    /// How many blocks a refill or a flush moves: half of what a class may have.
     pub(crate) fn batch(&mut self, class: usize) -> usize {
-        let head = self.head(class);
-        usize::from(head.ceil.wrapping_sub(head.floor) / 2).max(1)
+        (usize::from(self.head(class).ceil) - Self::floor(class)).div_ceil(2)
     }
 
-    /// Puts the blocks that were pushed last into the opposite order: they came in the order of their addresses, and the
-    /// lowest should go first.
-    pub(crate) fn reverse(&mut self, class: usize, count: usize) {
-        let top = usize::from(self.head(class).top);
-        if let Some(blocks) = self.slots.get_mut(top.saturating_sub(count)..top) {
-            blocks.reverse();
-        }
+    /// Where a refill of a class that has no block puts its batch; then [`refilled`](Self::refilled).
+    pub(crate) fn batch_slots(&mut self, class: usize) -> &mut [Option<NonNull<u8>>] {
+        let (first, batch) = (Self::floor(class) + 1, self.batch(class));
+        self.slots.get_mut(first..first + batch).unwrap_or(&mut [])
     }
 
-    /// Takes out up to `count` of the blocks that were freed first, and hands each to `give`.
-    pub(crate) fn drain(&mut self, class: usize, count: usize, mut give: impl FnMut(NonNull<u8>)) {
+    /// The first `count` slots of the batch were filled.
+    pub(crate) fn refilled(&mut self, class: usize, count: usize) {
+        #[expect(clippy::cast_possible_truncation, reason = "at most SLOTS")]
+        let top = (Self::floor(class) + count) as u16;
         let head = self.head(class);
-        let (floor, top) = (usize::from(head.floor), usize::from(head.top));
-        let count = count.min(top.saturating_sub(floor));
+        head.top = top.min(head.ceil);
+    }
+
+    /// Takes out up to `count` of the blocks that were freed first, and hands them to `give`.
+    pub(crate) fn drain(&mut self, class: usize, count: usize, give: impl FnOnce(&[Option<NonNull<u8>>])) {
+        let (first, top) = (Self::floor(class) + 1, usize::from(self.head(class).top));
+        let count = count.min((top + 1).saturating_sub(first));
         #[expect(clippy::cast_possible_truncation, reason = "at most top")]
         {
-            head.top = (top - count) as u16;
+            self.head(class).top = (top - count) as u16;
         }
-        if let Some(blocks) = self.slots.get_mut(floor..top) {
-            if let Some(oldest) = blocks.get(..count) {
-                oldest.iter().flatten().for_each(|block| give(*block));
-            }
-            blocks.rotate_left(count);
+        if let Some(blocks) = self.slots.get_mut(first..=top) {
+            give(blocks.get(..count).unwrap_or(&[]));
+            blocks.copy_within(count.., 0);
         }
     }
 
     /// Blocks of one class.
     pub(crate) fn len(&self, class: usize) -> usize {
-        self.heads.get(class).map_or(0, |head| usize::from(head.top.wrapping_sub(head.floor)))
+        self.heads.get(class).map_or(0, |head| usize::from(head.top) - Self::floor(class))
     }
 
     /// The blocks of one class, the one freed first at the beginning.
     pub(crate) fn blocks(&self, class: usize) -> impl Iterator<Item = NonNull<u8>> + use<'_> {
-        let range = self.heads.get(class).map_or(0..0, |head| usize::from(head.floor)..usize::from(head.top));
-        self.slots.get(range).unwrap_or(&[]).iter().flatten().copied()
+        let first = Self::floor(class) + 1;
+        self.slots.get(first..first + self.len(class)).unwrap_or(&[]).iter().flatten().copied()
+    }
+
+    /// Whether the floors are empty (F1). O(classes).
+    pub(crate) fn is_sound(&self) -> bool {
+        let empty = |class| self.slots.get(Self::floor(class)).is_some_and(Option::is_none);
+        (0..CLASSES).all(empty)
     }
 }

@@ -16,7 +16,7 @@ use hectare_core::{
 };
 
 use crate::back::Back;
-use crate::size_class::{class_of, rounded, size_of_class};
+use crate::size_class::{class_of_layout, rounded, size_of_class};
 
 /// What free memory is filled with.
 pub const POISON: u8 = 0x6b;
@@ -94,7 +94,7 @@ impl<S: FrameSource, W: PhysWindow> HardenedHeap<S, W> {
         let size = layout.size().max(1).checked_add(ZONE)?;
         let layout = Layout::from_size_align(size, layout.align()).ok()?;
         let need = rounded(layout);
-        let class = class_of(need);
+        let class = Layout::from_size_align(need, 1).ok().and_then(class_of_layout);
         let frames = NonZero::new((need as u64).div_ceil(S::FRAME_SIZE.bytes()))?;
         let bytes = match class {
             Some(class) => size_of_class(class),

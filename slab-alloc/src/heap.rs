@@ -20,7 +20,7 @@ use crate::back::Back;
 use crate::exchange;
 use crate::front::Front;
 use crate::info::CacheInfo;
-use crate::size_class::{CLASSES, LARGEST, class_of, rounded};
+use crate::size_class::{CLASSES, LARGEST, class_of_layout, rounded};
 
 /// A heap over any frame source, for one owner; behind a lock as [`hectare_core::Heap`].
 ///
@@ -29,6 +29,8 @@ use crate::size_class::{CLASSES, LARGEST, class_of, rounded};
 /// * Alignment: any power of two that the window's distance from the physical addresses is a multiple of.
 /// * Rounding: at most 1/9 of a block above 128 bytes, at most 15 bytes below (7 for 8 bytes at most); slabs leave at most
 ///   1/8 over, header included.
+/// * A class without a free block gets one slab more; from a source that [takes parts](FrameSource::TAKES_PARTS) of runs
+///   back, an eighth more, at most 16 side by side. It keeps one empty slab and an eighth; the others go back at once.
 /// * Before an allocation is refused, the front is flushed, every empty slab given back, and the source asked again. A
 ///   class cannot use what is free in another's slabs: so this heap may refuse although enough bytes are free.
 /// * A free is known by its `Layout`, and the block goes to the front unseen. A bad free is found when the block comes to
@@ -97,13 +99,17 @@ impl<S: FrameSource, W: PhysWindow> SlabHeap<S, W> {
 
     #[cold]
     #[inline(never)]
-    fn refill(&mut self, class: usize) -> Result<NonNull<u8>, AllocError> {
+    fn refill(&mut self, class: usize) -> Option<NonNull<u8>> {
+        if let Ok(block) = exchange::refill(&mut self.front, &mut self.back, class) {
+            return Some(block);
+        }
+        self.shrink();
         match exchange::refill(&mut self.front, &mut self.back, class) {
-            Ok(block) => Ok(block),
-            Err(_) => {
-                self.shrink();
-                exchange::refill(&mut self.front, &mut self.back, class)
-                    .inspect_err(|_| self.back.refused = self.back.refused.saturating_add(1))
+            Ok(block) => Some(block),
+            Err(error) => {
+                self.back.refused = self.back.refused.saturating_add(1);
+                self.back.refusal = error;
+                None
             }
         }
     }
@@ -148,16 +154,17 @@ impl<S: FrameSource, W: PhysWindow> SlabHeap<S, W> {
 unsafe impl<S: FrameSource, W: PhysWindow> ByteAllocator for SlabHeap<S, W> {
     #[inline]
     fn allocate(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
-        let Some(class) = class_of(rounded(layout)) else { return self.allocate_large(layout) };
-        match self.front.pop(class) {
-            Some(block) => Ok(block),
-            None => self.refill(class),
+        let Some(class) = class_of_layout(layout) else { return self.allocate_large(layout) };
+        if let Some(block) = self.front.pop(class) {
+            return Ok(block);
         }
+        // The reason of a refusal is kept aside, so that the short way's result stays in a register.
+        self.refill(class).ok_or(self.back.refusal)
     }
 
     #[inline]
     unsafe fn deallocate(&mut self, block: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
-        let Some(class) = class_of(rounded(layout)) else {
+        let Some(class) = class_of_layout(layout) else {
             // SAFETY: the caller's promise.
             return unsafe { self.free_large(block, layout) };
         };
@@ -194,9 +201,12 @@ unsafe impl<S: FrameSource, W: PhysWindow> ByteAllocator for SlabHeap<S, W> {
     ) -> Result<NonNull<u8>, AllocError> {
         // SAFETY: the caller's promises: the size, rounded up to the alignment, is at most isize::MAX; 0 is too.
         let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
-        let (old, new) = (class_of(rounded(layout)), class_of(rounded(new_layout)));
-        if old == new && (old.is_some() || exchange::frames::<S>(layout) == exchange::frames::<S>(new_layout))
-        {
+        let stays = match (class_of_layout(layout), class_of_layout(new_layout)) {
+            (Some(old), Some(new)) => old == new,
+            (None, None) => exchange::frames::<S>(layout) == exchange::frames::<S>(new_layout),
+            _ => false,
+        };
+        if stays {
             return Ok(block);
         }
         let moved = self.allocate(new_layout)?;
@@ -218,6 +228,7 @@ impl<S: FrameSource, W: PhysWindow> Drop for SlabHeap<S, W> {
 impl<S: FrameSource, W: PhysWindow> CheckInvariants for SlabHeap<S, W> {
     fn check_invariants(&self) -> Result<(), Violation> {
         self.back.check()?;
+        Violation::unless(self.front.is_sound(), "a slot at the floor of a class is empty", 0)?;
         for class in 0..CLASSES {
             for (index, block) in self.front.blocks(class).enumerate() {
                 let at = block.addr().get() as u64;
@@ -240,7 +251,7 @@ impl<S: FrameSource, W: PhysWindow> Figures for SlabHeap<S, W> {
     fn usage(&self) -> Usage {
         let (taken, free, tail) = self.back.bytes();
         let held: u64 =
-            (0..CLASSES).map(|class| (self.front.len(class) * usize::from(size(class))) as u64).sum();
+            (0..CLASSES).map(|class| self.front.len(class) as u64 * Back::<S, W>::footprint(class)).sum();
         let mut usage = Usage::new(1, taken + free, taken.saturating_sub(held));
         usage.metadata_bytes = tail;
         usage.failures.out_of_memory = self.back.refused;

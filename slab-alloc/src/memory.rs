@@ -112,6 +112,34 @@ impl<S: FrameSource, W: PhysWindow> Memory<S, W> {
         Ok(unsafe { Slab::lay(base, geometry, owner, start) })
     }
 
+    /// Lays `count` slabs side by side in one run of frames, which is given back slab by slab: the source takes parts.
+    /// `each` gets them, the highest first.
+    pub(crate) fn lay_many(
+        &mut self,
+        geometry: &Geometry,
+        owner: u32,
+        start: impl Fn(u32) -> u32,
+        poison: Option<u8>,
+        count: u32,
+        mut each: impl FnMut(Slab),
+    ) -> Result<(), AllocError> {
+        let one = geometry.request();
+        let frames = one.count.get().checked_mul(u64::from(count)).and_then(core::num::NonZero::new);
+        let request = FrameRequest { count: frames.ok_or(AllocError::TooLarge)?, align: one.align };
+        let base = self.take(request, geometry.align)?;
+        for number in (0..count).rev() {
+            // SAFETY: the run has `count` slabs.
+            let base = unsafe { base.add(number as usize * geometry.slab_bytes) };
+            if let Some(poison) = poison {
+                // SAFETY: the source's promises: real memory, all ours; the window's: valid for all of it.
+                unsafe { base.write_bytes(poison, geometry.slab_bytes) };
+            }
+            // SAFETY: (1) as above; (2) `take` made the first a multiple of a word, and slabs are; (3) callers pass colours.
+            each(unsafe { Slab::lay(base, geometry, owner, start(number)) });
+        }
+        Ok(())
+    }
+
     /// Gives a slab's frames back.
     ///
     /// # Safety

@@ -18,21 +18,29 @@ pub const CLASSES: usize = 73;
 /// The largest class in bytes. Larger blocks are runs of frames.
 pub const LARGEST: usize = 1 << 15;
 
-/// Classes up to this size are looked up.
+/// Sizes up to this are looked up in units of [`FINE`] bytes, larger ones in units of [`COARSE`]: so far apart are classes
+/// at least, below and above.
 const SMALL: usize = 1024;
+const FINE: usize = 8;
+const COARSE: usize = 128;
 
-/// The class of each size up to [`SMALL`], by the size in units of 8, rounded up.
-static TABLE: [u8; SMALL / 8 + 1] = {
-    let mut table = [0; SMALL / 8 + 1];
-    let mut unit = 0;
-    while unit <= SMALL / 8 {
+/// The class of each size up to [`SMALL`], by the last byte's number in units of 8 bytes.
+static SMALL_CLASSES: [u8; SMALL / FINE] = table::<{ SMALL / FINE }>(FINE);
+
+/// The class of each size up to [`LARGEST`], by the last byte's number in units of 128; right for those above [`SMALL`].
+static LARGE_CLASSES: [u8; LARGEST / COARSE] = table::<{ LARGEST / COARSE }>(COARSE);
+
+const fn table<const N: usize>(unit: usize) -> [u8; N] {
+    let mut table = [0; N];
+    let mut units = 0;
+    while units < N {
         #[expect(clippy::cast_possible_truncation, reason = "fewer than 256 classes")]
-        let class = computed(unit * 8) as u8;
-        table[unit] = class;
-        unit += 1;
+        let class = computed((units + 1) * unit) as u8;
+        table[units] = class;
+        units += 1;
     }
     table
-};
+}
 
 /// The bytes of each class.
 pub static SIZES: [u16; CLASSES] = {
@@ -57,7 +65,7 @@ pub const fn size_of_class(class: usize) -> usize {
     }
 }
 
-/// The class for `size` bytes, at most [`LARGEST`], without the table.
+/// The class for `size` bytes, at most [`LARGEST`], without the tables.
 const fn computed(size: usize) -> usize {
     if size <= 8 {
         0
@@ -78,21 +86,28 @@ pub(crate) const fn rounded(layout: Layout) -> usize {
     (size + (layout.align() - 1)) & !(layout.align() - 1)
 }
 
-/// The class of a [`rounded`] size; `None` if it is larger than any class.
+/// The class of a layout: which cache of a heap serves it. `None` if it is served by frames of its own.
+#[must_use]
 #[inline(always)]
-pub(crate) fn class_of(rounded: usize) -> Option<usize> {
-    match TABLE.get((rounded + 7) >> 3) {
+pub fn class_of_layout(layout: Layout) -> Option<usize> {
+    // The last byte's number when the size is rounded up to the alignment, a power of two; size 0 is out of every table.
+    let last = layout.size().wrapping_sub(1) | (layout.align() - 1);
+    match SMALL_CLASSES.get(last / FINE) {
         Some(class) => Some(usize::from(*class)),
-        None if rounded <= LARGEST => Some(computed(rounded)),
-        None => None,
+        None => large_class(layout),
     }
 }
 
-/// The class of a layout: which cache of a heap serves it. `None` if it is served by frames of its own.
-#[must_use]
-#[inline]
-pub fn class_of_layout(layout: Layout) -> Option<usize> {
-    class_of(rounded(layout))
+/// Out of line, so that the short way stays short.
+#[cold]
+#[inline(never)]
+fn large_class(layout: Layout) -> Option<usize> {
+    if layout.size() == 0 {
+        // As one byte; an alignment is never 0.
+        return class_of_layout(Layout::from_size_align(1, layout.align()).ok()?);
+    }
+    let last = (layout.size() - 1) | (layout.align() - 1);
+    LARGE_CLASSES.get(last / COARSE).map(|class| usize::from(*class))
 }
 
 #[cfg(test)]

@@ -205,6 +205,63 @@ impl Slab {
         header.taken = header.taken.wrapping_sub(1);
     }
 
+    /// Which of the objects of a word of the bitmap are free.
+    #[inline(always)]
+    pub(crate) fn free_bits(self, word: usize) -> usize {
+        self.word(word)
+    }
+
+    /// Sets a word of the bitmap, in which more objects are free than were, and counts `given` objects as given back.
+    #[inline(always)]
+    pub(crate) fn set_free(mut self, word: usize, bits: usize, given: usize) {
+        self.set_word(word, bits);
+        let header = self.header_mut();
+        header.summary |= usize::from(bits != 0) << word;
+        #[expect(clippy::cast_possible_truncation, reason = "at most 64 · 64")]
+        {
+            header.taken = header.taken.wrapping_sub(given as u16);
+        }
+    }
+
+    /// Fills `slots` from the end with free objects, the lowest address last; how many.
+    #[inline]
+    pub(crate) fn take_batch(mut self, geometry: &Geometry, slots: &mut [Option<NonNull<u8>>]) -> usize {
+        let first = self.object(geometry, 0);
+        let wanted = slots.len();
+        let mut places = slots.iter_mut().rev();
+        let (mut summary, mut left, mut end) = (self.header().summary, wanted, 0);
+        while summary != 0 && left > 0 {
+            let word = summary.trailing_zeros() as usize;
+            let mut bits = self.word(word);
+            while bits != 0 {
+                let Some(place) = places.next() else { break };
+                let index = word * BITS + bits.trailing_zeros() as usize;
+                // SAFETY: the objects lie inside the slab whatever the colour (geometry): `index` is one's.
+                let object = unsafe { first.add(index * geometry.stride) };
+                // Their users will write to them soon. A processor waits for one missing line after the other to write to,
+                // but reads many side by side.
+                // SAFETY: inside the slab, which is valid for reads; initialised or not.
+                let _ = unsafe { object.cast::<core::mem::MaybeUninit<u8>>().read_volatile() };
+                *place = Some(object);
+                bits &= bits - 1;
+                left -= 1;
+                end = index + 1;
+            }
+            self.set_word(word, bits);
+            if bits == 0 {
+                summary &= summary - 1;
+            }
+        }
+        let header = self.header_mut();
+        header.summary = summary;
+        #[expect(clippy::cast_possible_truncation, reason = "at most 64 · 64")]
+        {
+            header.taken = header.taken.wrapping_add((wanted - left) as u16);
+            header.carved = header.carved.max(end as u16);
+        }
+        wanted - left
+    }
+
     /// Hands out up to `limit` free objects of the word with the lowest one: their bits, and the word's number.
     #[inline]
     pub(crate) fn take_many(mut self, limit: usize) -> (usize, usize) {

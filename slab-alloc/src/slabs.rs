@@ -21,6 +21,43 @@ const FULL: u8 = 0;
 const EMPTY: u8 = 5;
 const LISTS: usize = 6;
 
+/// Objects of one slab that come back one after the other.
+struct GiveRun {
+    slab: Slab,
+    /// The address of object 0, and the bytes of all objects.
+    first: usize,
+    bytes: usize,
+    /// A word of the bitmap at hand, with what was given back in it.
+    word: usize,
+    bits: usize,
+    given: usize,
+}
+
+impl GiveRun {
+    fn new(slab: Slab, geometry: &Geometry) -> Self {
+        let first = slab.object(geometry, 0).addr().get();
+        let bytes = geometry.count * geometry.stride;
+        Self { slab, first, bytes, word: 0, bits: slab.free_bits(0), given: 0 }
+    }
+
+    /// Takes object `index` back; whether it was handed out.
+    #[inline(always)]
+    fn give(&mut self, index: usize) -> bool {
+        if index / BITS != self.word {
+            self.slab.set_free(self.word, self.bits, 0);
+            self.word = index / BITS;
+            self.bits = self.slab.free_bits(self.word);
+        }
+        let bit = 1 << (index % BITS);
+        if self.bits & bit != 0 && !cfg!(hectare_plant = "slab_double_free") {
+            return false;
+        }
+        self.bits |= bit;
+        self.given += 1;
+        true
+    }
+}
+
 /// The slabs of one cache.
 ///
 /// Invariants:
@@ -132,6 +169,30 @@ impl Slabs {
         Ok(())
     }
 
+    /// Lays `count` more slabs in one run of frames, or else one. The slabs are a power of two of bytes long, and the source
+    /// takes parts of runs back.
+    #[cold]
+    pub(crate) fn grow_by<S: FrameSource, W: PhysWindow>(
+        &mut self,
+        geometry: &Geometry,
+        memory: &mut Memory<S, W>,
+        poison: Option<u8>,
+        count: u32,
+    ) -> Result<(), AllocError> {
+        if count > 1 {
+            if self.owner == 0 {
+                self.owner = owner::next();
+            }
+            let (owner, laid) = (self.owner, self.laid);
+            let colour = |number| geometry.colour(laid.wrapping_add(number));
+            // The lowest is the first of the list.
+            if memory.lay_many(geometry, owner, colour, poison, count, |slab| self.add(slab)).is_ok() {
+                return Ok(());
+            }
+        }
+        self.grow(geometry, memory, poison)
+    }
+
     /// Whether the slab's neighbours in its list name it, as far as its links can be followed.
     pub(crate) fn is_linked(&self, slab: Slab) -> bool {
         let head = self.heads.get(usize::from(slab.bin())).copied().flatten();
@@ -174,6 +235,72 @@ impl Slabs {
         self.taken += count;
         self.rebin(geometry, slab);
         count
+    }
+
+    /// Fills `slots` from the start with free objects, of the fullest slabs first, the lowest address of each last; how
+    /// many.
+    pub(crate) fn take_batch(&mut self, geometry: &Geometry, slots: &mut [Option<NonNull<u8>>]) -> usize {
+        let wanted = slots.len();
+        let mut rest = &mut slots[..];
+        while let Some(slab) = self.fullest() {
+            let count = slab.take_batch(geometry, rest);
+            self.taken += count;
+            self.rebin(geometry, slab);
+            let left = rest.len() - count;
+            if left == 0 || count == 0 {
+                rest = rest.get_mut(..left).unwrap_or(&mut []);
+                break;
+            }
+            rest = rest.get_mut(..left).unwrap_or(&mut []);
+        }
+        let left = rest.len();
+        slots.copy_within(left.., 0);
+        wanted - left
+    }
+
+    /// Takes back what lies at these addresses, as far as objects of these slabs that are handed out do; how many do not.
+    /// `find` gives the slab that an address lies in.
+    #[inline]
+    pub(crate) fn give_batch(
+        &mut self,
+        geometry: &Geometry,
+        blocks: &[Option<NonNull<u8>>],
+        find: impl Fn(usize) -> Option<Slab>,
+    ) -> u64 {
+        let mut refused = 0;
+        // Neighbours in the array often lie in one slab, and in one word of its bitmap: both are kept at hand.
+        let mut run: Option<GiveRun> = None;
+        for block in blocks.iter().flatten() {
+            let address = block.addr().get();
+            let index = match &run {
+                Some(run) if address.wrapping_sub(run.first) < run.bytes => {
+                    geometry.index_of(address.wrapping_sub(run.first))
+                }
+                _ => {
+                    self.finish(geometry, run.take());
+                    let found = find(address).map(|slab| GiveRun::new(slab, geometry));
+                    let index =
+                        found.as_ref().and_then(|run| geometry.index_of(address.wrapping_sub(run.first)));
+                    run = found;
+                    index
+                }
+            };
+            let taken = match (&mut run, index) {
+                (Some(run), Some(index)) => run.give(index),
+                _ => false,
+            };
+            refused += u64::from(!taken);
+        }
+        self.finish(geometry, run);
+        refused
+    }
+
+    fn finish(&mut self, geometry: &Geometry, run: Option<GiveRun>) {
+        if let Some(run) = run {
+            run.slab.set_free(run.word, run.bits, run.given);
+            self.taken -= run.given;
+            self.rebin(geometry, run.slab);
+        }
     }
 
     /// The index of the object of `slab` that begins at `address`, if that object is handed out.

@@ -7,6 +7,7 @@ use hectare_buddy::{Bank, Banks, Engine, Frames, Rows64, words_for};
 use hectare_core::{ByteAllocator, DirectMap, Frame, FrameRun, PhysAddr};
 use hectare_slab::SlabHeap;
 
+use crate::heap::{OpKind, Program};
 use crate::subject::{Subject, or_null};
 
 /// log2 of the frames' size.
@@ -17,6 +18,39 @@ const FRAME: u8 = 10;
 pub struct Slab {
     heap: SlabHeap<Frames<'static, Rows64, FRAME>, DirectMap>,
     rows: usize,
+}
+
+impl Slab {
+    /// The heap.
+    #[must_use]
+    pub fn heap(&self) -> &SlabHeap<Frames<'static, Rows64, FRAME>, DirectMap> {
+        &self.heap
+    }
+
+    /// Frames that are free.
+    #[must_use]
+    pub fn free_frames(&self) -> u64 {
+        self.heap.source().engine().free_frames()
+    }
+
+    /// Replays a program, frees what is live at its end, and gives back what is empty.
+    pub fn replay_and_free(&mut self, program: &Program) {
+        let mut blocks: Vec<*mut u8> = vec![core::ptr::null_mut(); program.slots()];
+        for op in program.ops().iter().chain(program.survivors()) {
+            let block = &mut blocks[op.slot as usize];
+            match op.kind {
+                OpKind::Allocate | OpKind::AllocateZeroed => *block = self.allocate(op.layout()),
+                // SAFETY: the block is live with this layout.
+                OpKind::Free => unsafe { self.deallocate(*block, op.old_layout()) },
+                // SAFETY: as above, and the new size is not 0.
+                OpKind::Reallocate => unsafe {
+                    *block = self.reallocate(*block, op.old_layout(), op.size as usize);
+                },
+            }
+            assert!(op.kind == OpKind::Free || !block.is_null(), "twice the peak is enough");
+        }
+        self.heap.shrink();
+    }
 }
 
 // SAFETY: every request goes to the heap.
