@@ -82,7 +82,7 @@ pub fn main() -> u8 {
         && word == children::WORD
     {
         let rest: Vec<&OsStr> = rest.iter().map(OsString::as_os_str).collect();
-        return work(kind, &rest).map_or_else(|error| complain(&error), |()| OK);
+        return child(kind, &rest).map_or_else(|error| complain(&error), |()| OK);
     }
     let arguments = match Arguments::try_parse_from(words) {
         Ok(arguments) => arguments,
@@ -99,8 +99,11 @@ fn complain(error: &str) -> u8 {
     BAD
 }
 
-/// A child's work.
-fn work(kind: &OsStr, words: &[&OsStr]) -> Result<(), String> {
+/// A child's work: the kind, and the words after it.
+///
+/// # Errors
+/// Words that no parent passes, or an answer that cannot be written.
+pub fn child(kind: &OsStr, words: &[&OsStr]) -> Result<(), String> {
     match kind.to_str().and_then(Kind::named) {
         Some(Kind::Heap) => crate::heap::work(words),
         Some(Kind::Frames) => crate::frames::work(words),

@@ -5,6 +5,7 @@
 //! | ranges | [`ranges`]: times, exactness, plans, smallest spaces |
 //! | heap | [`random`] actions, recorded [`programs`], [`efficiency`], [`worst`] cases, [`state`] sizes |
 //! | frames | [`frames`] |
+//! | objects | [`objects`] |
 //! | segments | [`segments`] |
 //! | hosted | [`hosted`] |
 //! | vm | [`vm`]: traces, faults, forks, areas |
@@ -12,6 +13,7 @@
 pub mod efficiency;
 pub mod frames;
 pub mod hosted;
+pub mod objects;
 pub mod programs;
 pub mod random;
 pub mod ranges;

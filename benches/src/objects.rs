@@ -20,7 +20,9 @@ mod subject;
 mod survey;
 
 pub use allocators::{ALLOCATORS, Allocator, select};
-pub use child::work;
+pub(crate) use child::slabmalloc_pairs;
+pub use child::{timed_apart, work};
+pub(crate) use ours::{Fronts, Machine, SharedFrames};
 pub use program::{Op, OpKind, Program, Shape, TooLarge};
 pub use row::{JsonRow, Row};
 pub use run::{Plan, TraceResult, measure};

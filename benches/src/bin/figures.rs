@@ -2,16 +2,19 @@
 //!
 //! A missed bound is printed as missed and stays in the list; the exit status says only whether the run was complete.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use hectare_benches::figures::frames::{cpus, pairs, recorded, shares, sizes};
+use hectare_benches::figures::objects;
 use hectare_benches::figures::{
     Figure, efficiency, hosted, print_head, programs, random, ranges, segments, state, vm, worst, write_json,
 };
 use hectare_benches::kind::Kind;
 use hectare_benches::traces::{SHIPPED, Source, serves};
+use hectare_benches::{children, cli};
 
 /// The harness's own memory comes from here, so that nothing disturbs the measured heaps.
 #[global_allocator]
@@ -20,7 +23,7 @@ static HARNESS: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 /// Measures every figure of an area: bounds, ours beside the peers, in one run.
 #[derive(Parser)]
 struct Arguments {
-    /// The area: `heap`, `ranges`, `frames`, `segments`, `hosted` or `vm`. All of them if none is named.
+    /// The area: `heap`, `ranges`, `frames`, `objects`, `segments`, `hosted` or `vm`. All of them if none is named.
     area: Option<String>,
     /// Interleaved rounds of each measurement.
     #[arg(long, default_value_t = 11)]
@@ -33,16 +36,27 @@ struct Arguments {
     json: Option<PathBuf>,
 }
 
+/// A child's work, of this program or of `compare`.
+fn child(word: &OsStr, words: &[OsString]) -> Result<(), String> {
+    if word == hosted::WORD {
+        return hosted::child::work(words);
+    }
+    let [kind, rest @ ..] = words else { return Err("no kind".into()) };
+    cli::child(kind, &rest.iter().map(OsString::as_os_str).collect::<Vec<_>>())
+}
+
 fn main() -> ExitCode {
-    let mut words = std::env::args_os().skip(1);
-    if words.next().is_some_and(|word| word == hosted::WORD) {
-        return match hosted::child::work(&words.collect::<Vec<_>>()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some((word, rest)) = words.split_first()
+        && [children::WORD, hosted::WORD].iter().any(|known| word == known)
+    {
+        return child(word, rest).map_or_else(
+            |error| {
                 eprintln!("{error}");
                 ExitCode::FAILURE
-            }
-        };
+            },
+            |()| ExitCode::SUCCESS,
+        );
     }
     let arguments = Arguments::parse();
     let wanted = |area: &str| arguments.area.as_deref().is_none_or(|named| named == area);
@@ -51,6 +65,7 @@ fn main() -> ExitCode {
         ("heap", heap as Area),
         ("ranges", in_ranges),
         ("frames", frames),
+        ("objects", in_objects),
         ("segments", in_segments),
         ("hosted", in_hosted),
         ("vm", in_vm),
@@ -127,6 +142,16 @@ fn frames(traces: &[PathBuf], rounds: usize, all: &mut Vec<Figure>) -> Result<()
     add(recorded::figures(&loaded, rounds), all);
     add(cpus::figures(rounds), all);
     add(shares::figures(), all);
+    Ok(())
+}
+
+fn in_objects(traces: &[PathBuf], rounds: usize, all: &mut Vec<Figure>) -> Result<(), String> {
+    let programs: Result<Vec<_>, _> = sources(Kind::Heap, &[]).iter().map(Source::heap).collect();
+    let programs = programs?;
+    add(objects::pairs::figures(rounds), all);
+    add(objects::recorded::figures(&sources(Kind::Objects, traces), rounds)?, all);
+    add(objects::classes::figures(&programs, rounds), all);
+    add(objects::crowd::figures(rounds.min(3)), all);
     Ok(())
 }
 

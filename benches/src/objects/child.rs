@@ -73,12 +73,32 @@ pub(super) fn alone<T: serde::de::DeserializeOwned>(
     found.flatten()
 }
 
+/// One timed pass in a child: nanoseconds an operation. `None` if it failed.
+#[must_use]
+pub fn timed_apart(source: &Source, allocator: &'static Allocator) -> Option<f64> {
+    alone(source, allocator, Task::Timed)
+}
+
+/// slabmalloc's nanoseconds a pair, for each work of the figures.
+pub(crate) fn slabmalloc_pairs() -> Option<Vec<f64>> {
+    let mut found = None;
+    let words = ["pairs", "slabmalloc", "-", "0"].map(OsString::from).to_vec();
+    side_by_side(Kind::Objects, [((), words)], |(), outcome| found = answer::<Vec<f64>>(outcome).ok())
+        .ok()?;
+    found
+}
+
 /// Does a child's work: the arguments are those after the kind.
 ///
 /// # Errors
 /// If the arguments are not what the parent passes, or the answer cannot be written.
 pub fn work(arguments: &[&OsStr]) -> Result<(), String> {
     let [work, name, trace, number] = arguments else { return Err("wrong arguments".into()) };
+    if *work == "pairs" {
+        let answer = serde_json::to_string(&crate::figures::objects::pairs::slabmalloc());
+        let answer = answer.map_err(|error| error.to_string())?;
+        return io::stdout().lock().write_all(answer.as_bytes()).map_err(|error| error.to_string());
+    }
     let allocator = ALLOCATORS.iter().find(|a| *name == a.name).ok_or("unknown allocator")?;
     let program = Source::named(Kind::Objects, trace).objects()?;
     let bytes = program.arena_bytes(2);

@@ -19,13 +19,16 @@ use crate::subject::or_null;
 const FRAME: u8 = 12;
 const PAGE: PageSize = PageSize::SIZE_4K;
 
-type Shared<L> = Locked<L, Frames<'static, Rows64, FRAME>>;
+/// Frames that many CPUs share.
+pub(crate) type SharedFrames = Shared<SpinLock>;
+
+pub(crate) type Shared<L> = Locked<L, Frames<'static, Rows64, FRAME>>;
 type Raw<L> = RawCache<&'static Shared<L>, DirectMap>;
 
 /// The arena as frames under a lock; the tables lie at its start.
-pub(super) struct Machine<L: RawLock + 'static> {
-    frames: &'static Shared<L>,
-    window: DirectMap,
+pub(crate) struct Machine<L: RawLock + 'static> {
+    pub(crate) frames: &'static Shared<L>,
+    pub(crate) window: DirectMap,
     tables: usize,
     all: u64,
 }
@@ -33,7 +36,7 @@ pub(super) struct Machine<L: RawLock + 'static> {
 impl<L: RawLock + 'static> Machine<L> {
     /// # Safety
     /// The arena is valid, aligned to 2 MiB, and nobody else's as long as the result is used.
-    unsafe fn new(arena: NonNull<[u8]>) -> Option<Self> {
+    pub(crate) unsafe fn new(arena: NonNull<[u8]>) -> Option<Self> {
         let start = arena.cast::<u8>();
         let (first, frames) = (start.addr().get() as u64 >> FRAME, arena.len() as u64 >> FRAME);
         let words = words_for::<Rows64>(FrameRun::new(Frame::new(first), frames)?)?;
@@ -212,6 +215,22 @@ unsafe impl<C: Owned> Subject for Alone<C> {
 
     fn outside_bytes(&self) -> usize {
         size_of::<Self>() + size_of_val(&*self.caches)
+    }
+}
+
+/// One cache of objects of 64 bytes with an array in front, by itself.
+pub(crate) struct Fronts {
+    pub(crate) cache: Fronted<Raw<NoLock>, 64>,
+}
+
+impl Fronts {
+    /// # Safety
+    /// As [`Machine::new`].
+    pub(crate) unsafe fn build(arena: NonNull<[u8]>) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        let machine = unsafe { Machine::new(arena) }?;
+        let shape = Shape { name: String::new(), size: 64, kmalloc: false };
+        Some(Self { cache: Fronted::new(machine.cache(&shape)?) })
     }
 }
 

@@ -34,6 +34,9 @@ impl Slab {
     }
 
     /// Replays a program, frees what is live at its end, and gives back what is empty.
+    ///
+    /// # Panics
+    /// A request is refused: the arena is smaller than twice the program's peak.
     pub fn replay_and_free(&mut self, program: &Program) {
         let mut blocks: Vec<*mut u8> = vec![core::ptr::null_mut(); program.slots()];
         for op in program.ops().iter().chain(program.survivors()) {

@@ -143,7 +143,8 @@ fn process() -> &'static Test {
 
 /// As `allocate`, of this heap.
 fn allocate(process: &Test, heap: &'static Heap, size: usize) -> NonNull<u8> {
-    let Some(class) = crate::size_class::class_of(size.max(16)) else {
+    let layout = core::alloc::Layout::from_size_align(size.max(16), 16).unwrap();
+    let Some(class) = crate::size_class::class_of_layout(layout) else {
         return process.allocate_large(size, 16).unwrap().0;
     };
     // SAFETY: a class's offset.
