@@ -1,5 +1,5 @@
 //! What differs between machines. Each has: `NAME`, `MEMORY_END` (the first address that is never memory), `Console`,
-//! `exit`, `relax`, `cpu` (this CPU's number), `memory_map`, `start_cpu`; for paging `Format`, `MEMORY` and `DEVICES` (what the
+//! `exit`, `relax`, `idle` and `wake_all`, `cpu` (this CPU's number), `memory_map`, `start_cpu`; for paging `Format`, `MEMORY` and `DEVICES` (what the
 //! kernel's tables show), `REACH` (the first address beyond the lower half), `load_root`, `leave_root`, `flush`,
 //! `probe_read`, `probe_write`, `run_user`.
 

@@ -105,9 +105,7 @@ pub fn serve() -> ! {
     ONLINE.fetch_add(1, Ordering::Release);
     let mut round = 0;
     loop {
-        while ROUND.load(Ordering::Acquire) == round {
-            arch::relax();
-        }
+        arch::idle(|| ROUND.load(Ordering::Acquire) != round);
         round += 1;
         // SAFETY: `on_all` stored a function of this type before the round began.
         let work = unsafe { core::mem::transmute::<*mut (), fn(usize)>(WORK.load(Ordering::Relaxed)) };
@@ -131,6 +129,7 @@ pub fn on_all(work: fn(usize)) {
     DONE.store(0, Ordering::Relaxed);
     READY.store(0, Ordering::Relaxed);
     ROUND.fetch_add(1, Ordering::Release);
+    arch::wake_all();
     assemble();
     work(arch::cpu());
     let others = ONLINE.load(Ordering::Relaxed) - 1;

@@ -158,6 +158,16 @@ pub fn relax() {
     unsafe { asm!("yield", options(nomem, nostack, preserves_flags)) };
 }
 
+/// Waits until `ready`.
+pub fn idle(ready: impl Fn() -> bool) {
+    while !ready() {
+        relax();
+    }
+}
+
+/// Nobody sleeps.
+pub fn wake_all() {}
+
 /// This CPU's number.
 #[inline(always)]
 pub fn cpu() -> usize {

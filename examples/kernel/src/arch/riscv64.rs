@@ -25,7 +25,7 @@ pub const KERNEL_ENTRIES: usize = 4;
 pub const DEVICES: [(u64, u64); 2] = [(0x10_0000, 0x10_1000), (0x1000_0000, 0x1000_1000)];
 pub const REACH: u64 = 1 << 38;
 /// Of each CPU; few, because the firmware waits for all others each time, and a loaded host runs one or two of them.
-pub const SHOOTDOWNS: u64 = 20;
+pub const SHOOTDOWNS: u64 = 10;
 pub type Format = hectare_paging::format::Sv39;
 const STACK: usize = 65536;
 
@@ -93,6 +93,32 @@ extern "C" fn other_cpu() -> ! {
 pub fn relax() {
     core::hint::spin_loop();
 }
+
+/// Sleeps until `ready`, which is looked at after each message. QEMU's thread for this hart sleeps too, so that those with
+/// work are faster.
+pub fn idle(ready: impl Fn() -> bool) {
+    // SAFETY: a message wakes this hart, but is no trap: interrupts of the kernel are off as a whole.
+    unsafe { asm!("csrs sie, {}", in(reg) SOFTWARE, options(nostack)) };
+    loop {
+        // SAFETY: takes the message back; one that comes later is seen by `wfi`.
+        unsafe { asm!("csrc sip, {}", in(reg) SOFTWARE, options(nostack)) };
+        if ready() {
+            break;
+        }
+        // SAFETY: waits.
+        unsafe { asm!("wfi", options(nostack)) };
+    }
+    // SAFETY: as before: programs take interrupts that are enabled here.
+    unsafe { asm!("csrc sie, {}", in(reg) SOFTWARE, options(nostack)) };
+}
+
+/// Wakes every CPU that sleeps in `idle` (SBI, interrupts between harts).
+pub fn wake_all() {
+    sbi(0x73_5049, 0, [0, usize::MAX, 0, 0, 0]);
+}
+
+/// The software interrupt of the supervisor.
+const SOFTWARE: usize = 1 << 1;
 
 /// This CPU's number.
 #[inline(always)]

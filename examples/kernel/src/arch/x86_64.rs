@@ -58,6 +58,16 @@ pub fn relax() {
     core::hint::spin_loop();
 }
 
+/// Waits until `ready`.
+pub fn idle(ready: impl Fn() -> bool) {
+    while !ready() {
+        relax();
+    }
+}
+
+/// Nobody sleeps.
+pub fn wake_all() {}
+
 pub use tables::cpu;
 pub use traps::{probe_read, probe_write, run_user};
 
