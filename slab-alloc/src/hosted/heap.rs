@@ -14,7 +14,7 @@
 //! * A span that has free objects of its own is in `partial`; one whose objects are all free goes back to the pool, unless
 //!   it is `current`.
 //! * What is left to carve of a span is used while it is `current`.
-//! * All fields but `inbox` and `presence` are used by one thread: the heap's own, or who claimed it while that is away.
+//! * All fields but `mail` are used by one thread: the heap's own, or who claimed it while that is away.
 #![expect(unsafe_code, reason = "reaches bins by offset, frees objects, finds spans")]
 
 use core::cell::Cell;
@@ -71,6 +71,13 @@ pub(crate) struct Heap {
     bins: [Bin; CLASSES],
     classes: [Class; CLASSES],
     outs: [Out; OUTS],
+    /// Written by others: on a cache line of its own.
+    pub(crate) mail: Mail,
+}
+
+/// Where others reach a heap.
+#[repr(C, align(64))]
+pub(crate) struct Mail {
     pub(crate) inbox: Inbox,
     pub(crate) presence: Presence,
 }
@@ -108,8 +115,7 @@ impl Heap {
                 Class { spare: Chain::EMPTY, partial: Spans::EMPTY, current: Cell::new(ptr::null()) }
             }; CLASSES],
             outs: [const { Out { owner: Cell::new(0), bytes: Cell::new(0), batch: Batch::EMPTY } }; OUTS],
-            inbox: Inbox::new(),
-            presence: Presence::new(),
+            mail: Mail { inbox: Inbox::new(), presence: Presence::new() },
         }
     }
 
@@ -198,7 +204,7 @@ impl Heap {
     pub(crate) fn refill<S: System>(&'static self, process: &Process<S>, class: usize) -> Option<Free> {
         self.count_call(process);
         let (bin, behind) = self.parts(class)?;
-        if self.inbox.has_mail() {
+        if self.mail.inbox.has_mail() {
             self.drain(process, true);
         }
         if bin.chain.is_empty() {
@@ -256,7 +262,7 @@ impl Heap {
             behind.spare.replace(bin.chain.take());
         }
         bin.chain.push(object);
-        if self.inbox.has_mail() {
+        if self.mail.inbox.has_mail() {
             self.drain(process, true);
         }
     }
@@ -307,7 +313,7 @@ impl Heap {
 
     /// Takes in what others freed: into bins as far as they have room, if `to_bins`, or else to the spans.
     fn drain<S: System>(&'static self, process: &Process<S>, to_bins: bool) {
-        let mail = self.inbox.take();
+        let mail = self.mail.inbox.take();
         while let Some(object) = mail.pop() {
             let address = object.address().as_ptr().addr();
             // SAFETY: an object's address.
@@ -353,8 +359,8 @@ impl Heap {
     fn post<S: System>(process: &Process<S>, out: &Out) {
         out.bytes.set(0);
         let Some(heap) = process.heap(out.owner.get()).filter(|_| out.batch.count() > 0) else { return };
-        heap.inbox.post(out.batch.take());
-        if heap.presence.is_away_after_post() && heap.presence.claim() {
+        heap.mail.inbox.post(out.batch.take());
+        if heap.mail.presence.is_away_after_post() && heap.mail.presence.claim() {
             heap.tend(process);
             process.put_back(heap);
         }

@@ -73,8 +73,10 @@ impl Entry {
     }
 }
 
-/// The table. Until there is memory for it, a single word that says "nothing", for the null pointer's sake.
+/// The table. Until there is memory for it, a single word that says "nothing", for the null pointer's sake. On a cache line
+/// (and its neighbour, which processors fetch too) of its own: every free reads it, and nobody writes it.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Map(AtomicPtr<AtomicU32>);
 
 static NOTHING: AtomicU32 = AtomicU32::new(0);

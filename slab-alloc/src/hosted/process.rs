@@ -78,7 +78,7 @@ impl<S: System> Process<S> {
         if self.away.load(Ordering::Relaxed) > 0 {
             for number in 1..=self.count.load(Ordering::Acquire) {
                 if let Some(heap) = self.heap(number) {
-                    if heap.presence.claim() {
+                    if heap.mail.presence.claim() {
                         self.away.fetch_sub(1, Ordering::Relaxed);
                         return Some(heap);
                     }
@@ -106,8 +106,8 @@ impl<S: System> Process<S> {
 
     /// Leaves a heap that was claimed, with nothing in its box.
     pub(crate) fn put_back(&self, heap: &'static Heap) {
-        while heap.presence.leave(&heap.inbox) {
-            if !heap.presence.claim() {
+        while heap.mail.presence.leave(&heap.mail.inbox) {
+            if !heap.mail.presence.claim() {
                 return;
             }
             heap.tend(self);
@@ -130,7 +130,7 @@ impl<S: System> Process<S> {
         (0..8.min(count)).find_map(|step| {
             let number = (from + step) % count + 1;
             let heap = self.heap(number)?;
-            heap.presence.claim().then_some((number, heap))
+            heap.mail.presence.claim().then_some((number, heap))
         })
     }
 

@@ -56,5 +56,5 @@ fn churn_leaves_nothing_behind() {
         heaps.iter().for_each(|heap| heap.flush_all(process));
     }
     assert_eq!((live(process), process.bytes()[0]), ((0, 0), 0));
-    assert!(heaps.iter().all(|heap| !heap.inbox.has_mail()));
+    assert!(heaps.iter().all(|heap| !heap.mail.inbox.has_mail()));
 }
