@@ -184,20 +184,12 @@ impl Chain {
 pub struct Batch {
     chain: Chain,
     last: Cell<*mut u8>,
-    count: Cell<u32>,
 }
 
 impl Batch {
     /// Without objects.
     #[expect(clippy::declare_interior_mutable_const, reason = "an initial value")]
-    pub const EMPTY: Self =
-        Self { chain: Chain::EMPTY, last: Cell::new(ptr::null_mut()), count: Cell::new(0) };
-
-    /// How many objects.
-    #[must_use]
-    pub fn count(&self) -> u32 {
-        self.count.get()
-    }
+    pub const EMPTY: Self = Self { chain: Chain::EMPTY, last: Cell::new(ptr::null_mut()) };
 
     /// The object pushed last, for comparing and looking up only.
     #[must_use]
@@ -211,17 +203,12 @@ impl Batch {
             self.last.set(object.0.as_ptr());
         }
         self.chain.push(object);
-        self.count.set(self.count.get() + 1);
     }
 
     /// All of them; nothing is left.
     #[must_use]
     pub fn take(&self) -> Self {
-        Self {
-            chain: self.chain.take(),
-            last: Cell::new(self.last.replace(ptr::null_mut())),
-            count: Cell::new(self.count.replace(0)),
-        }
+        Self { chain: self.chain.take(), last: Cell::new(self.last.replace(ptr::null_mut())) }
     }
 
     /// Links the last object to `next`. To be called with the batch still ours; without effect if it is empty.

@@ -251,6 +251,11 @@ unsafe fn free_other(block: *mut u8, word: u32) {
             }
             // SAFETY: as in `free`.
             let object = unsafe { Free::new(block) };
+            let heap = thread::current();
+            // Another's, as nearly always.
+            if !heap.is_none() && heap.offset_of(word) >= BINS {
+                return heap.send(&PROCESS, owner, class, object);
+            }
             let _ = thread::with_heap(|heap| {
                 // A heap may just have been taken over by this very thread.
                 if heap.offset_of(word) < BINS {

@@ -27,7 +27,7 @@ use super::span::{Span, Spans, granules_of, reference, span_of};
 use super::system::System;
 use crate::free::{Batch, Chain, Free, HARDENED, mark_of};
 use crate::inbox::{Inbox, Presence};
-use crate::size_class::{CLASSES, size_of_class};
+use crate::size_class::{CLASSES, SIZES, size_of_class};
 
 /// Objects of one class that were freed last.
 #[repr(C, align(16))]
@@ -49,14 +49,15 @@ struct Class {
 /// Objects for another heap.
 struct Out {
     owner: Cell<u32>,
-    bytes: Cell<u32>,
+    /// Bytes until the batch is posted; an object counts as [`OUT_LEAST`] at least.
+    left: Cell<i32>,
     batch: Batch,
 }
 
 const OUTS: usize = 8;
-/// A batch is posted when it has so many objects, or bytes.
-const OUT_OBJECTS: u32 = 64;
-const OUT_BYTES: u32 = 1 << 16;
+/// A batch is posted when it has so many bytes, or 64 objects.
+const OUT_BYTES: i32 = 1 << 16;
+const OUT_LEAST: i32 = OUT_BYTES / 64;
 /// Slow calls between two looks at the clock.
 const CALLS: u32 = 16;
 
@@ -114,7 +115,7 @@ impl Heap {
             classes: [const {
                 Class { spare: Chain::EMPTY, partial: Spans::EMPTY, current: Cell::new(ptr::null()) }
             }; CLASSES],
-            outs: [const { Out { owner: Cell::new(0), bytes: Cell::new(0), batch: Batch::EMPTY } }; OUTS],
+            outs: [const { Out { owner: Cell::new(0), left: Cell::new(0), batch: Batch::EMPTY } }; OUTS],
             mail: Mail { inbox: Inbox::new(), presence: Presence::new() },
         }
     }
@@ -334,6 +335,7 @@ impl Heap {
     }
 
     /// Puts an object of another heap into the batch for that.
+    #[inline]
     pub(crate) fn send<S: System>(
         &'static self,
         process: &Process<S>,
@@ -347,18 +349,24 @@ impl Heap {
             out.owner.set(owner);
         }
         out.batch.push(object);
-        #[expect(clippy::cast_possible_truncation, reason = "at most 2^15")]
-        out.bytes.set(out.bytes.get() + size_of_class(class) as u32);
-        if out.batch.count() >= OUT_OBJECTS || out.bytes.get() >= OUT_BYTES {
+        let size = SIZES.get(class).map_or(0, |size| i32::from(*size));
+        let left = out.left.get() - size.max(OUT_LEAST);
+        out.left.set(left);
+        if left <= 0 {
             Self::post(process, out);
             self.count_call(process);
         }
     }
 
     /// Posts a batch. If nobody is there, its receiver is looked after at once.
+    #[cold]
+    #[inline(never)]
     fn post<S: System>(process: &Process<S>, out: &Out) {
-        out.bytes.set(0);
-        let Some(heap) = process.heap(out.owner.get()).filter(|_| out.batch.count() > 0) else { return };
+        out.left.set(OUT_BYTES);
+        if out.batch.first().is_none() {
+            return;
+        }
+        let Some(heap) = process.heap(out.owner.get()) else { return };
         heap.mail.inbox.post(out.batch.take());
         if heap.mail.presence.is_away_after_post() && heap.mail.presence.claim() {
             heap.tend(process);
