@@ -9,6 +9,7 @@
 //! | segments | [`segments`] |
 //! | hosted | [`hosted`] |
 //! | vm | [`vm`]: traces, faults, forks, areas |
+//! | tables | [`tables`]: page tables beside their loops and peers |
 
 pub mod efficiency;
 pub mod frames;
@@ -19,6 +20,7 @@ pub mod random;
 pub mod ranges;
 pub mod segments;
 pub mod state;
+pub mod tables;
 pub mod vm;
 pub mod worst;
 

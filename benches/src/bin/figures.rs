@@ -10,7 +10,8 @@ use clap::Parser;
 use hectare_benches::figures::frames::{cpus, pairs, recorded, shares, sizes};
 use hectare_benches::figures::objects;
 use hectare_benches::figures::{
-    Figure, efficiency, hosted, print_head, programs, random, ranges, segments, state, vm, worst, write_json,
+    Figure, efficiency, hosted, print_head, programs, random, ranges, segments, state, tables, vm, worst,
+    write_json,
 };
 use hectare_benches::kind::Kind;
 use hectare_benches::traces::{SHIPPED, Source, serves};
@@ -23,7 +24,7 @@ static HARNESS: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 /// Measures every figure of an area: bounds, ours beside the peers, in one run.
 #[derive(Parser)]
 struct Arguments {
-    /// The area: `heap`, `ranges`, `frames`, `objects`, `segments`, `hosted` or `vm`. All of them if none is named.
+    /// The area: `heap`, `ranges`, `frames`, `objects`, `segments`, `tables`, `hosted` or `vm`. All of them if none is named.
     area: Option<String>,
     /// Interleaved rounds of each measurement.
     #[arg(long, default_value_t = 11)]
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         ("segments", in_segments),
         ("hosted", in_hosted),
         ("vm", in_vm),
+        ("tables", in_tables),
     ];
     if !areas.iter().any(|(area, _)| wanted(area)) {
         eprintln!("unknown area; there are: {}", areas.map(|(area, _)| area).join(", "));
@@ -178,5 +180,10 @@ fn in_vm(traces: &[PathBuf], rounds: usize, all: &mut Vec<Figure>) -> Result<(),
     add(vm::costs(rounds), all);
     add(vm::areas(rounds), all);
     add(vm::million(), all);
+    Ok(())
+}
+
+fn in_tables(_traces: &[PathBuf], rounds: usize, all: &mut Vec<Figure>) -> Result<(), String> {
+    add(tables::figures(rounds), all);
     Ok(())
 }
