@@ -2,6 +2,7 @@
 use core::arch::asm;
 
 use super::write_port;
+use crate::cpus;
 
 const BASE: usize = 0xFEE0_0000;
 const END_OF_INTERRUPT: usize = 0xB0;
@@ -24,12 +25,17 @@ pub unsafe fn enable() {
     unsafe { asm!("sti", options(nomem, nostack)) };
 }
 
-/// INIT, then SIPI with the page where the CPU begins.
+/// INIT, then SIPI with the page where the CPU begins; again until it is there, since one that comes before the INIT was
+/// dealt with is lost.
 pub fn start(cpu: u32, page: u8) {
     send(cpu, 0x4500);
-    wait();
-    send(cpu, 0x4600 | u32::from(page));
-    wait();
+    for _ in 0..1000 {
+        wait();
+        if cpus::online() > cpu as usize {
+            return;
+        }
+        send(cpu, 0x4600 | u32::from(page));
+    }
 }
 
 /// Raises an interrupt on all other CPUs.
@@ -51,7 +57,7 @@ fn send(cpu: u32, command: u32) {
 
 /// The 10 ms that a CPU may need after INIT, generously.
 fn wait() {
-    for _ in 0..1_000_000 {
+    for _ in 0..200_000 {
         core::hint::spin_loop();
     }
 }
