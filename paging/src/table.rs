@@ -27,6 +27,7 @@ mod check;
 mod clear;
 mod coalesce;
 mod copy;
+mod cursor;
 mod dump;
 mod error;
 mod fill;
@@ -39,12 +40,12 @@ mod range;
 mod runs;
 mod share;
 mod single;
-
 mod split;
 mod tlb;
 mod window;
 
 pub use asid::{Activation, Asid, AsidAllocator, Context};
+pub use cursor::Cursor;
 pub use error::{FaultCause, PageFault, TableError};
 pub use fill::MapOptions;
 pub use flush::{Flush, Fresh, Invalidation, Span};

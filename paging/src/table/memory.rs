@@ -13,7 +13,7 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::slice;
-use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use hectare_core::{Frame, FrameRequest, FrameRun, FrameSource, Order, PhysAddr};
 
@@ -88,7 +88,10 @@ impl<'t, F: TableFormat, W: TableWindow> Walk<'t, F, W> {
     /// What stands at `index`. A table that the window does not show any more (against its promise) is `Reserved`.
     #[inline(always)]
     pub(super) fn slot(self, node: Node<'t, F>, index: usize) -> Slot<'t, F> {
-        let entry = node.load(index);
+        // Acquire pairs with the release in `link`: in a shared half, tables are linked by another table's owner while
+        // this one is walked. Leaves link nothing.
+        let order = if node.level == 0 { Relaxed } else { Acquire };
+        let entry = node.cells.get(index).map_or(F::Entry::ZERO, |cell| cell.load(order));
         match F::kind(entry, node.level) {
             Kind::Absent => Slot::Absent(entry),
             Kind::Leaf => Slot::Leaf(entry),

@@ -57,6 +57,16 @@ impl<F: TableFormat> Mapping<F> {
         self.leaves << (F::SHIFTS[self.level()] - F::PAGE.log2())
     }
 
+    /// The linear address of its first byte.
+    pub(super) const fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The linear address of its last byte.
+    pub(super) fn last(&self) -> u64 {
+        self.first + ((self.leaves << F::SHIFTS[self.level()]) - 1)
+    }
+
     /// How many leaves.
     #[must_use]
     pub const fn leaves(&self) -> u64 {
@@ -216,7 +226,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         self.runs_in(Part::all::<F>())
     }
 
-    fn runs_in(&self, part: Part) -> Runs<'_, F, W> {
+    pub(super) fn runs_in(&self, part: Part) -> Runs<'_, F, W> {
         let walk = Walk::new(&self.window);
         Runs {
             walk,

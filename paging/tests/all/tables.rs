@@ -6,4 +6,5 @@ mod exhaustive;
 mod peers;
 mod random;
 mod shared;
+mod watched;
 mod world;

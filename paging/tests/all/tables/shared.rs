@@ -86,3 +86,39 @@ fn a_dump_has_a_line_for_each_run() {
     assert!(text.contains("\n00400000-00600000 00200000 rw-u 1x2M ad\n"), "{text}");
     assert!(text.ends_with("\n00601000-00603000 00007000 r-- 2x4K\n"), "{text}");
 }
+
+#[test]
+fn a_cursor_stops_where_its_caller_wants() {
+    let mut world = super::world::World::<X>::new(16);
+    let user = Attributes::new(Permissions::READ | Permissions::WRITE | Permissions::USER);
+    world.map(0x10, 0x100, 5, user, MapOptions::DEFAULT).unwrap();
+    world.map(0x400, 0x800, 512, user, MapOptions::DEFAULT).unwrap();
+    world.map(0x700, 0x30, 1, user, MapOptions::DEFAULT).unwrap();
+    let mut cursor = world.table.cursor(pages(0x12, 0x4FE)).unwrap();
+    let mut tokens = vec![];
+    let mut take = |cursor: &mut hectare_paging::table::Cursor<'_, X, _, _>, most| {
+        let (run, token) = cursor.take(most).unwrap()?;
+        tokens.push(token);
+        Some((run.pages(), run.frames().first().number()))
+    };
+    assert_eq!(take(&mut cursor, 2), Some((pages(0x12, 2), 0x102)));
+    assert_eq!(cursor.position(), Some(VirtAddr::new(0x14_000)));
+    assert_eq!(take(&mut cursor, 2), Some((pages(0x14, 1), 0x104)));
+    assert_eq!(cursor.peek().unwrap().pages(), pages(0x400, 512));
+    assert_eq!(take(&mut cursor, 1), Some((pages(0x400, 1), 0x800)));
+    assert!(cursor.skip() && cursor.peek().is_none(), "the range ends in what was a huge page");
+    assert!(cursor.jump(Page::new(0x600)).is_err());
+    cursor.jump(Page::new(0x500)).unwrap();
+    tokens.push(cursor.protect(4, Permissions::READ).unwrap().unwrap());
+    assert_eq!(cursor.position(), Some(VirtAddr::new(0x504_000)));
+    for token in tokens {
+        world.finish(token);
+    }
+    for page in [0x12, 0x13, 0x14, 0x400] {
+        world.model.remove(&page);
+    }
+    for page in 0x500..0x504 {
+        world.model.get_mut(&page).unwrap().attributes.permissions = Permissions::READ;
+    }
+    world.check([0x11, 0x12, 0x400, 0x401, 0x504, 0x700]);
+}
