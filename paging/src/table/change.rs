@@ -13,12 +13,12 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use hectare_core::{FrameSource, PageRun, Permissions};
 
-use super::clear::{is_settled, member};
+use super::clear::is_settled;
 use super::flush::{Flush, Span};
 use super::memory::{Cell, Node, Slot, Walk};
 use super::range::Part;
 use super::runs::Collector;
-use super::{Asid, Mapping, PageTable, TableError, TableFormat, TableWindow, split};
+use super::{Mapping, PageTable, TableError, TableFormat, TableWindow, split};
 use crate::format::{Edit, SetBy};
 use crate::{AtomicEntry, Attributes, Entry, Touched};
 
@@ -34,8 +34,9 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     pub fn protect(&mut self, pages: PageRun, permissions: Permissions) -> Result<Flush, TableError> {
         let part = self.part(pages)?;
         F::edit(Attributes::new(permissions), 0)?;
-        self.cut(part)?;
-        Ok(self.change(part, |attributes| attributes.with_permissions(permissions)))
+        let mut token = self.token();
+        self.cut(part, &mut token)?;
+        Ok(self.change(part, token, |attributes| attributes.with_permissions(permissions)))
     }
 
     /// Gives every page that is mapped in the range the attributes that `change` makes of its old ones. `change` is asked
@@ -55,8 +56,9 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
                 F::edit(change(run.attributes()), level)?;
             }
         }
-        self.cut(part)?;
-        Ok(self.change(part, change))
+        let mut token = self.token();
+        self.cut(part, &mut token)?;
+        Ok(self.change(part, token, change))
     }
 
     /// Reports the runs of leaves with their accessed and dirty bits, and clears those named in `clear`: what page
@@ -75,8 +77,8 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         report: impl FnMut(Mapping<F>),
     ) -> Result<Flush, TableError> {
         let part = self.part(pages)?;
-        self.cut(part)?;
         let mut token = self.token();
+        self.cut(part, &mut token)?;
         let walk = Walk::new(&self.window);
         let Some(root) = self.root_node(walk) else { return Ok(token) };
         let mut collector = Collector::new(report);
@@ -92,7 +94,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     /// As [`harvest`](Self::harvest).
     pub fn touch(&mut self, pages: PageRun, touched: Touched) -> Result<(), TableError> {
         let part = self.part(pages)?;
-        self.cut(part)?;
+        self.cut_and_pay(part)?;
         let walk = Walk::new(&self.window);
         if let Some(root) = self.root_node(walk) {
             touch(walk, root, part, touched);
@@ -100,8 +102,12 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         Ok(())
     }
 
-    fn change(&mut self, part: Part, change: impl FnMut(Attributes) -> Attributes) -> Flush {
-        let mut token = self.token();
+    fn change(
+        &mut self,
+        part: Part,
+        mut token: Flush,
+        change: impl FnMut(Attributes) -> Attributes,
+    ) -> Flush {
         let walk = Walk::new(&self.window);
         let Some(root) = self.root_node(walk) else { return token };
         let mut edits = Edits {
@@ -110,7 +116,6 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
             current: None,
             settled: self.unsettled == 0,
             unsettles: false,
-            asid: self.asid,
             token: &mut token,
         };
         edits.walk(root, part);
@@ -142,7 +147,6 @@ pub(super) struct Edits<'t, 'f, F: TableFormat, W, C> {
     pub(super) settled: bool,
     /// This change took write rights.
     pub(super) unsettles: bool,
-    pub(super) asid: Option<Asid>,
     pub(super) token: &'f mut Flush,
 }
 
@@ -219,15 +223,20 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
         let leaf = cells.first().map_or(F::Entry::ZERO, |cell| cell.load(Relaxed));
         let new = F::apply(leaf, current.edit);
         let breaks = F::BREAK_BEFORE_MAKE && F::must_break(leaf, new, level);
+        let (mut index, mut any) = (range.start, false);
         if !breaks && is_settled::<F>(leaf, level, self.settled) {
             let count = self.settled_run(node, range.start, cells, leaf, new);
-            self.unsettles |= F::DIRTY == SetBy::Hardware && current.takes_write && new != leaf;
-            if count > 1 {
-                return (range.start + count, new != leaf);
+            if count != 0 && new != leaf {
+                any = true;
+                self.unsettles |= F::DIRTY == SetBy::Hardware && current.takes_write;
             }
+            if count > 1 {
+                return (range.start + count, any);
+            }
+            index += count;
         }
-        let (mut index, mut any) = (range.start, false);
-        for cell in cells {
+        // Frames that do not follow each other, or bits that the hardware may set: one by one.
+        for cell in cells.iter().skip(index - range.start) {
             let leaf = cell.load(Relaxed);
             if F::kind(leaf, level) != crate::Kind::Leaf || leaf & current.edit.clear != current.key {
                 break;
@@ -295,7 +304,7 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
         let breaks = F::BREAK_BEFORE_MAKE && !cfg!(hectare_plant = "table_no_break");
         if breaks && F::must_break(leaf, new, level) {
             let now = cell.swap(F::Entry::ZERO, Relaxed);
-            split::broken(self.walk, at, level, 1, self.asid);
+            split::broken(self.walk, at, level, 1, self.token);
             new = F::apply(now, current.edit);
             cell.store(new, Relaxed);
         } else if is_settled::<F>(leaf, level, self.settled) {
@@ -345,40 +354,40 @@ fn harvest<F: TableFormat, W: TableWindow, R: FnMut(Mapping<F>)>(
     let level = node.level;
     let mut changed: Option<(usize, usize)> = None;
     let (first, last) = part.indices::<F>(level);
-    let mut group = Touched::NO;
-    for index in first..=last {
-        let at = part.start_of::<F>(index, level);
+    let mut index = first;
+    while index <= last {
+        let mut at = part.start_of::<F>(index, level);
+        let mut count = 1;
         match walk.slot(node, index) {
             Slot::Table(child) => harvest(walk, child, part.within::<F>(at, level), clear, collector, token),
             Slot::Leaf(leaf) => {
-                // The bits of a contiguous run count for all its entries, also those already cleared here.
-                let mut known = member(node, index, leaf);
-                if let Some(run) = F::RUNS[level] {
-                    if index & ((1 << run.log2) - 1) == 0 {
-                        group = Touched::NO;
-                    }
-                    if F::is_contiguous(leaf, level) {
-                        group = group.or(F::touched(known, level));
-                        known = F::with_touched(known, group, level);
-                    }
+                // The hardware may set a bit in any entry of a contiguous run for all of them: all are cleared before
+                // one is reported.
+                if F::is_contiguous(leaf, level) {
+                    count = F::RUNS[level].map_or(1, |run| 1 << run.log2);
                 }
-                walk.window.step(node.at(index));
-                let was = match node.cells.get(index) {
-                    Some(cell) => clear_bits::<F>(cell, leaf, level, clear),
-                    None => leaf,
-                };
-                let touched = F::touched(was, level).or(F::touched(known, level));
-                let cleared = touched.accessed && clear.accessed || touched.dirty && clear.dirty;
-                if cleared {
-                    changed = Some((changed.map_or(index, |(from, _)| from), index + 1));
+                let cells = node.cells.get(index..index + count).unwrap_or(&[]);
+                let mut touched = Touched::NO;
+                for (nth, cell) in cells.iter().enumerate() {
+                    let leaf = cell.load(Relaxed);
+                    walk.window.step(node.at(index + nth));
+                    touched = touched.or(F::touched(clear_bits::<F>(cell, leaf, level, clear), level));
+                }
+                if touched.accessed && clear.accessed || touched.dirty && clear.dirty {
+                    changed = Some((changed.map_or(index, |(from, _)| from), index + count));
                     if F::GLOBAL && F::attributes(leaf, level).global {
                         token.add_global();
                     }
                 }
-                collector.add(at, F::with_touched(known, touched, level), level, index, 1);
+                for (nth, cell) in cells.iter().enumerate() {
+                    let leaf = F::alone(cell.load(Relaxed), level, index + nth);
+                    collector.add(at, F::with_touched(leaf, touched, level), level, index + nth, 1);
+                    at = at.wrapping_add(F::leaf_size(level).bytes());
+                }
             }
             Slot::Absent(_) | Slot::Reserved => {}
         }
+        index += count;
     }
     if let Some((from, end)) = changed {
         let first = F::delinear(part.start_of::<F>(from, level));

@@ -15,7 +15,7 @@ use super::flush::{Flush, Span};
 use super::memory::{Node, Slot, Walk};
 use super::range::Part;
 use super::runs::Collector;
-use super::{Half, Mapping, PageTable, TableError, TableFormat, TableWindow};
+use super::{Half, Mapping, PageTable, TableError, TableFormat, TableWindow, split};
 use crate::format::SetBy;
 use crate::{AtomicEntry, Entry, Touched};
 
@@ -33,7 +33,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     pub fn unmap(&mut self, pages: PageRun, report: impl FnMut(Mapping<F>)) -> Result<Flush, TableError> {
         let part = self.part(pages)?;
         let mut token = self.token();
-        self.cut(part)?;
+        self.cut(part, &mut token)?;
         let walk = Walk::new(&self.window);
         let Some(root) = self.root_node(walk) else { return Ok(token) };
         let mut pass = Pass {
@@ -42,7 +42,6 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
             token: &mut token,
             settled: self.unsettled == 0,
             pinned: self.pinned,
-            group: Touched::NO,
         };
         pass.clear(root, part, false);
         pass.collector.finish();
@@ -57,7 +56,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     pub fn forget(&mut self, pages: PageRun) -> Result<Flush, TableError> {
         let part = self.part(pages)?;
         let mut token = self.token();
-        self.cut(part)?;
+        self.cut(part, &mut token)?;
         let walk = Walk::new(&self.window);
         let Some(root) = self.root_node(walk) else { return Ok(token) };
         forget(walk, root, part, &mut token, self.pinned, false);
@@ -102,8 +101,6 @@ struct Pass<'t, 'f, F: TableFormat, W, R: FnMut(Mapping<F>)> {
     token: &'f mut Flush,
     settled: bool,
     pinned: Half,
-    /// What was done with the contiguous run that is being cleared.
-    group: Touched,
 }
 
 impl<'t, F: TableFormat, W: TableWindow, R: FnMut(Mapping<F>)> Pass<'t, '_, F, W, R> {
@@ -164,22 +161,13 @@ impl<'t, F: TableFormat, W: TableWindow, R: FnMut(Mapping<F>)> Pass<'t, '_, F, W
             self.token.add_global();
         }
         let mut count = 1;
-        if F::RUNS[level].is_some() || !is_settled::<F>(leaf, level, self.settled) {
-            let known = member(node, range.start, leaf);
+        if F::is_contiguous(leaf, level) {
+            return self.clear_group(node, range.start, at);
+        }
+        if !is_settled::<F>(leaf, level, self.settled) {
             self.walk.window.step(node.at(range.start));
             let now = cell.swap(F::Entry::ZERO, Relaxed);
-            let mut touched = F::touched(known, level).or(F::touched(now, level));
-            if F::is_contiguous(leaf, level) {
-                // Bits of entries that are cleared already count for the rest of the contiguous run.
-                let run = F::RUNS[level].map_or(0, |run| run.log2);
-                if range.start & ((1 << run) - 1) == 0 {
-                    self.group = Touched::NO;
-                }
-                self.group = self.group.or(touched);
-                touched = self.group;
-            }
-            let known = F::with_touched(known, touched, level);
-            self.collector.add(at, known, level, range.start, 1);
+            self.collector.add(at, now, level, range.start, 1);
         } else {
             let stride = F::stride(level);
             self.walk.window.step(node.at(range.start));
@@ -201,6 +189,30 @@ impl<'t, F: TableFormat, W: TableWindow, R: FnMut(Mapping<F>)> Pass<'t, '_, F, W
         count
     }
 
+    /// Clears a contiguous run; how many entries. The hardware may set a bit in any of them for all, so all are cleared
+    /// before one is reported.
+    #[inline(never)]
+    fn clear_group(&mut self, node: Node<'t, F>, index: usize, at: u64) -> usize {
+        let level = node.level;
+        let count = F::RUNS[level].map_or(1, |run| 1 << run.log2).min(split::MOST);
+        let cells = node.cells.get(index..index + count).unwrap_or(&[]);
+        let (mut leaves, mut touched) = ([F::Entry::ZERO; split::MOST], Touched::NO);
+        for (nth, (cell, leaf)) in cells.iter().zip(&mut leaves).enumerate() {
+            self.walk.window.step(node.at(index + nth));
+            *leaf = cell.swap(F::Entry::ZERO, Relaxed);
+            touched = touched.or(F::touched(*leaf, level));
+        }
+        let mut place = at;
+        for (nth, leaf) in leaves.iter().take(cells.len()).enumerate() {
+            let leaf = F::with_touched(F::alone(*leaf, level, index + nth), touched, level);
+            self.collector.add(place, leaf, level, index + nth, 1);
+            place = place.wrapping_add(F::leaf_size(level).bytes());
+        }
+        let stride = F::leaf_size(level);
+        self.token.add(Span::new(F::delinear(at), cells.len() as u64, stride));
+        cells.len().max(1)
+    }
+
     /// Reports the leaves of a tree that was just unlinked. Only entries that hardware may still change are written.
     fn drain(&mut self, node: Node<'t, F>, part: Part) {
         let level = node.level;
@@ -209,14 +221,14 @@ impl<'t, F: TableFormat, W: TableWindow, R: FnMut(Mapping<F>)> Pass<'t, '_, F, W
         while index <= last {
             let at = part.start_of::<F>(index, level);
             match self.walk.slot(node, index) {
-                Slot::Leaf(leaf)
-                    if F::RUNS[level].is_none() && is_settled::<F>(leaf, level, self.settled) =>
-                {
-                    index += self.drain_run(node, index..last + 1, at, leaf);
-                    continue;
-                }
                 Slot::Leaf(leaf) => {
-                    self.clear_run(node, index..index + 1, at, leaf);
+                    let plain = !F::is_contiguous(leaf, level);
+                    index += if plain && is_settled::<F>(leaf, level, self.settled) {
+                        self.drain_run(node, index..last + 1, at, leaf)
+                    } else {
+                        self.clear_run(node, index..last + 1, at, leaf)
+                    };
+                    continue;
                 }
                 Slot::Table(child) => self.drain(child, part.within::<F>(at, level)),
                 Slot::Absent(_) | Slot::Reserved => {}

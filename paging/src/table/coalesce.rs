@@ -14,7 +14,7 @@ use super::clear::{is_settled, member, store};
 use super::flush::{Flush, Span};
 use super::memory::{Node, Walk};
 use super::range::Part;
-use super::{Asid, PageTable, TableError, TableFormat, TableWindow, split};
+use super::{PageTable, TableError, TableFormat, TableWindow, split};
 use crate::{AtomicEntry, Entry, Kind, Touched};
 
 impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
@@ -31,7 +31,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
             let (first, last) = part.indices::<F>(F::LEVELS - 1);
             // Pinned tables stay, and all below: other roots link them, and others may walk them.
             if !(first..=last).any(|index| self.pinned.holds(index)) {
-                coalesce(walk, root, part, self.unsettled == 0, self.asid, &mut token);
+                coalesce(walk, root, part, self.unsettled == 0, &mut token);
             }
         }
         Ok(token)
@@ -43,7 +43,6 @@ fn coalesce<'t, F: TableFormat, W: TableWindow>(
     node: Node<'t, F>,
     part: Part,
     settled: bool,
-    asid: Option<Asid>,
     token: &mut Flush,
 ) {
     let level = node.level;
@@ -52,7 +51,7 @@ fn coalesce<'t, F: TableFormat, W: TableWindow>(
     }
     for (index, piece) in part.pieces::<F>(level) {
         let Some(child) = walk.child(node, index) else { continue };
-        coalesce(walk, child, piece, settled, asid, token);
+        coalesce(walk, child, piece, settled, token);
         if !F::has_leaves(level) || !piece.is_whole::<F>(level) {
             continue;
         }
@@ -60,7 +59,7 @@ fn coalesce<'t, F: TableFormat, W: TableWindow>(
         let old = node.load(index);
         if F::BREAK_BEFORE_MAKE && F::must_break(old, leaf, level) {
             store(walk, node, index, F::Entry::ZERO);
-            split::broken(walk, piece.first, level, 1, asid);
+            split::broken(walk, piece.first, level, 1, token);
         }
         store(walk, node, index, leaf);
         walk.retire(child, &mut token.freed);

@@ -62,7 +62,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         let walk = Walk::new(&self.window);
         let into = Walk::new(&other.window);
         if let (Some(root), Some(target)) = (self.root_node(walk), other.root_node(into)) {
-            split::cut_ends(walk, root, part, self.asid, &mut ours);
+            split::cut_ends(walk, root, part, &mut token, &mut ours);
             let change = |attributes: Attributes| {
                 let taken = if write_protect { Permissions::WRITE } else { Permissions::empty() };
                 attributes.with_permissions(attributes.permissions - taken)
@@ -73,7 +73,6 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
                 current: None,
                 settled: self.unsettled == 0,
                 unsettles: false,
-                asid: self.asid,
                 token: &mut token,
             };
             let mut copying =
@@ -249,6 +248,9 @@ where
             return (1, new != leaf);
         }
         let count = self.edits.settled_run(node, index, cells, leaf, new);
+        if count == 0 {
+            return (0, false);
+        }
         let stride = F::stride(level);
         let mut copy = new;
         match target {

@@ -21,7 +21,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     /// cannot be had. Nothing is changed then.
     pub fn cut_at_ends(&mut self, pages: PageRun) -> Result<(), TableError> {
         let part = self.part(pages)?;
-        self.cut(part)
+        self.cut_and_pay(part)
     }
 
     /// A token that owes the invalidation of these pages, though nothing was changed: for a handler that found a page
@@ -76,8 +76,8 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         change: impl Fn(F::Entry) -> Option<F::Entry>,
     ) -> Result<Flush, TableError> {
         let part = self.part(pages)?;
-        self.cut(part)?;
         let mut token = self.token();
+        self.cut(part, &mut token)?;
         let absent = TableError::Absent { address: F::delinear(part.first) };
         let walk = Walk::new(&self.window);
         let node = self.base_node(walk, part).ok_or(absent)?;
@@ -89,7 +89,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         walk.window.step(node.at(index));
         if F::BREAK_BEFORE_MAKE && mapped && F::must_break(old, new, 0) {
             cell.swap(F::Entry::ZERO, Relaxed);
-            split::broken(walk, part.first, 0, 1, self.asid);
+            split::broken(walk, part.first, 0, 1, &mut token);
         }
         // Whoever reads the frame through the new entry finds what was written to it before.
         cell.swap(new, AcqRel);
@@ -111,7 +111,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
 
     /// Makes the tables down to level 0 that are missing for a page, all zeros.
     fn make_tables(&mut self, part: Part) -> Result<(), TableError> {
-        self.cut(part)?;
+        self.cut_and_pay(part)?;
         let walk = Walk::new(&self.window);
         let Some(mut node) = self.root_node(walk) else {
             return Err(TableError::Unreachable { table: self.root });

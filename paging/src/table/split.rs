@@ -12,18 +12,18 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use hectare_core::{FrameSource, PhysAddr};
 
-use super::flush::{Invalidation, Span};
+use super::flush::{Flush, Invalidation, Span};
 use super::memory::{Node, Reserve, Slot, Walk};
 use super::range::Part;
-use super::{Asid, PageTable, TableError, TableFormat, TableWindow};
+use super::{PageTable, TableError, TableFormat, TableWindow};
 use crate::{AtomicEntry, Entry, Touched};
 
 /// The most entries that a contiguous run has (AArch64 with 16 KiB: 128).
-const MOST: usize = 128;
+pub(super) const MOST: usize = 128;
 
 impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     /// Takes what the cuts at both ends need, and cuts.
-    pub(super) fn cut(&mut self, part: Part) -> Result<(), TableError> {
+    pub(super) fn cut(&mut self, part: Part, token: &mut Flush) -> Result<(), TableError> {
         let walk = Walk::new(&self.window);
         let Some(root) = self.root_node(walk) else {
             return Err(TableError::Unreachable { table: self.root });
@@ -35,9 +35,19 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         let mut reserve = Reserve::take(needed, &self.window, &mut self.source)?;
         let walk = Walk::new(&self.window);
         if let Some(root) = self.root_node(walk) {
-            cut_ends(walk, root, part, self.asid, &mut reserve);
+            cut_ends(walk, root, part, token, &mut reserve);
         }
         reserve.give_back(&self.window, &mut self.source);
+        Ok(())
+    }
+
+    /// Cuts where no token is handed out: what a break-before-make owes afterwards is paid through the window.
+    pub(super) fn cut_and_pay(&mut self, part: Part) -> Result<(), TableError> {
+        let mut token = self.token();
+        self.cut(part, &mut token)?;
+        if token.is_needed() {
+            self.window.broken(&token.invalidation());
+        }
         Ok(())
     }
 }
@@ -103,12 +113,12 @@ pub(super) fn cut_ends<F: TableFormat, W: TableWindow>(
     walk: Walk<'_, F, W>,
     root: Node<'_, F>,
     part: Part,
-    asid: Option<Asid>,
+    token: &mut Flush,
     reserve: &mut Reserve<F>,
 ) {
-    cut(walk, root, part.first, asid, reserve);
+    cut(walk, root, part.first, token, reserve);
     if part.last < Part::all::<F>().last {
-        cut(walk, root, part.last + 1, asid, reserve);
+        cut(walk, root, part.last + 1, token, reserve);
     }
 }
 
@@ -116,7 +126,7 @@ fn cut<F: TableFormat, W: TableWindow>(
     walk: Walk<'_, F, W>,
     root: Node<'_, F>,
     at: u64,
-    asid: Option<Asid>,
+    token: &mut Flush,
     reserve: &mut Reserve<F>,
 ) {
     let mut node = root;
@@ -129,13 +139,13 @@ fn cut<F: TableFormat, W: TableWindow>(
                 if let Some(run) = F::RUNS[level] {
                     let inside = at & ((F::leaf_size(level).bytes() << run.log2) - 1) != 0;
                     if inside && F::is_contiguous(leaf, level) {
-                        unfold(walk, node, index, at, asid);
+                        unfold(walk, node, index, at, token);
                     }
                 }
                 if at & F::leaf_size(level).offset_mask() == 0 {
                     return;
                 }
-                if !split(walk, node, index, at, asid, reserve) {
+                if !split(walk, node, index, at, token, reserve) {
                     return;
                 }
             }
@@ -150,7 +160,7 @@ pub(super) fn split<F: TableFormat, W: TableWindow>(
     node: Node<'_, F>,
     index: usize,
     at: u64,
-    asid: Option<Asid>,
+    token: &mut Flush,
     reserve: &mut Reserve<F>,
 ) -> bool {
     let level = node.level;
@@ -162,7 +172,7 @@ pub(super) fn split<F: TableFormat, W: TableWindow>(
         if F::must_break(leaf, link, level) {
             walk.window.step(node.at(index));
             leaf = cell.swap(F::Entry::ZERO, Relaxed);
-            broken(walk, at, level, 1, asid);
+            broken(walk, at, level, 1, token);
             fill_smaller::<F>(&mut spare, leaf, level, index);
             walk.link(node, index, spare);
             return true;
@@ -202,7 +212,7 @@ pub(super) fn unfold<F: TableFormat, W: TableWindow>(
     node: Node<'_, F>,
     index: usize,
     at: u64,
-    asid: Option<Asid>,
+    token: &mut Flush,
 ) {
     let level = node.level;
     let Some(run) = F::RUNS[level] else { return };
@@ -211,41 +221,52 @@ pub(super) fn unfold<F: TableFormat, W: TableWindow>(
     let Some(cells) = node.cells.get(first..first + count) else { return };
     let old = cells.first().map_or(F::Entry::ZERO, |cell| cell.load(Relaxed));
     let must_break = F::BREAK_BEFORE_MAKE && F::must_break(old, F::alone(old, level, first), level);
-    let mut leaves = [F::Entry::ZERO; MOST];
+    let size = F::leaf_size(level);
+    let start = at & !((size.bytes() << run.log2) - 1);
     let mut touched = Touched::NO;
+    let mut leaves = [F::Entry::ZERO; MOST];
     for (nth, (cell, leaf)) in cells.iter().zip(&mut leaves).enumerate() {
         walk.window.step(node.at(first + nth));
-        *leaf = if must_break { cell.swap(F::Entry::ZERO, Relaxed) } else { cell.load(Relaxed) };
+        let alone = |leaf| F::alone(leaf, level, first + nth);
+        *leaf = cell.load(Relaxed);
+        if must_break {
+            *leaf = cell.swap(F::Entry::ZERO, Relaxed);
+        } else {
+            while let Err(now) = cell.compare_exchange(*leaf, alone(*leaf), Relaxed, Relaxed) {
+                *leaf = now;
+            }
+        }
         touched = touched.or(F::touched(*leaf, level));
+        *leaf = alone(*leaf);
     }
     if must_break {
-        let size = F::leaf_size(level);
-        broken(walk, at & !((size.bytes() << run.log2) - 1), level, count as u64, asid);
+        broken(walk, start, level, count as u64, token);
+    } else {
+        token.add(Span::new(F::delinear(start), count as u64, size));
     }
+    // No entry speaks for others any more: now what was said for all is said in each.
     for (nth, (cell, leaf)) in cells.iter().zip(leaves).enumerate() {
         walk.window.step(node.at(first + nth));
-        let alone = |leaf| {
-            let touched = touched.or(F::touched(leaf, level));
-            F::with_touched(F::alone(leaf, level, first + nth), touched, level)
-        };
+        let marked = |leaf| F::with_touched(leaf, F::touched(leaf, level).or(touched), level);
         if must_break {
-            cell.store(alone(leaf), Relaxed);
+            cell.store(marked(leaf), Relaxed);
             continue;
         }
         let mut current = leaf;
-        while let Err(now) = cell.compare_exchange(current, alone(current), Relaxed, Relaxed) {
+        while let Err(now) = cell.compare_exchange(current, marked(current), Relaxed, Relaxed) {
             current = now;
         }
     }
 }
 
-/// Tells the window that `count` leaves from `at` on are absent for a moment.
+/// Tells the window that `count` leaves from `at` on are absent for a moment, and notes in the token what is owed when
+/// they are back: a walker may have found them absent.
 pub(super) fn broken<F: TableFormat, W: TableWindow>(
     walk: Walk<'_, F, W>,
     at: u64,
     level: usize,
     count: u64,
-    asid: Option<Asid>,
+    token: &mut Flush,
 ) {
     let stride = F::leaf_size(level);
     let span = Span::new(F::delinear(at & !stride.offset_mask()), count, stride);
@@ -255,6 +276,7 @@ pub(super) fn broken<F: TableFormat, W: TableWindow>(
         tables: false,
         global: F::GLOBAL,
         reload: false,
-        asid,
+        asid: token.invalidation().asid,
     });
+    token.add(span);
 }
