@@ -261,7 +261,11 @@ mod tests {
                 _ => source.frames().map(|p| (p.name().to_owned(), p.ops().len())).unwrap(),
             };
             assert_eq!(name, shipped.name);
-            let least = if shipped.kind == Kind::Ranges { 100 } else { 100_000 };
+            let least = match shipped.kind {
+                Kind::Ranges => 100,
+                Kind::Vm => 1000,
+                _ => 100_000,
+            };
             assert!(ops > least, "{name}: {ops}");
         }
     }

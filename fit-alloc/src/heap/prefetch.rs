@@ -1,5 +1,8 @@
 //! A hint to the processor that some memory is needed soon. Elsewhere than on x86-64 and AArch64 it is nothing.
-#![expect(unsafe_code, reason = "the hint is an instruction")]
+#![cfg_attr(
+    all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)),
+    expect(unsafe_code, reason = "the hint is an instruction")
+)]
 
 /// Asks for the cache line at `address`, which may be anything.
 #[inline(always)]
