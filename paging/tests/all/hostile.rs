@@ -43,8 +43,8 @@ unsafe impl<F: TableFormat> TableWindow for Window<F> {
         self.0.pointer(address, bytes)
     }
 
-    fn step(&self, _address: PhysAddr) {
-        self.1.0.borrow_mut().disturb();
+    fn step(&self, place: PhysAddr) {
+        self.1.0.borrow_mut().before(place);
     }
 
     fn broken(&self, what: &Invalidation<'_>) {
@@ -375,4 +375,18 @@ formats! {
     aarch64_upper: AArch64<12, 48, { aarch64::UPPER }>, 0xF_FFFF_FFFF_FE00..0x10_0000_0000_0000, 48;
     aarch64_64k: AArch64<16, 42, MANAGED>, 0x1FC0..0x2040, 160;
     stage2: Stage2<12, 40, MANAGED>, 0x3_FE00..0x4_0200, 64;
+}
+
+/// A right to write is taken, nothing is paid yet, and the page goes: a write through the stale right must be told.
+#[test]
+fn a_write_through_a_stale_right_is_told() {
+    let (first, count) = (0, 15);
+    let map = Op::Map { first, count, attributes: 0, largest: false, touched: false };
+    let protect = Op::Protect { first, count, attributes: 1 };
+    for last in [Op::Unmap { first, count }, Op::Protect { first, count, attributes: 2 }] {
+        let ops = [(map.clone(), false), (protect.clone(), true), (last, false)];
+        for seed in 1..200 {
+            survive::<Toy<2, 2, 0>>(0..16, 24, seed << 20, &ops);
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod kvm;
 #[allow(unreachable_pub, dead_code, clippy::std_instead_of_alloc, reason = "measurements include it too")]
 mod machine;
 mod maps;
+mod peers;
 #[path = "../support/processes.rs"]
 #[allow(unreachable_pub, reason = "measurements include it too")]
 mod processes;

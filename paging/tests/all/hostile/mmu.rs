@@ -38,6 +38,8 @@ struct Cached<E> {
     first: u64,
     bits: u8,
     memory: u64,
+    /// Where its entry stands, or stood.
+    place: u64,
     entry: E,
     level: usize,
 }
@@ -114,6 +116,16 @@ impl<F: TableFormat> Mmu<F> {
         (self.random >> 11) % below
     }
 
+    /// A few actions before a store to the entry at `place`: first of all a write through a cached copy of it.
+    pub(super) fn before(&mut self, place: PhysAddr) {
+        let copy = self.leaves.iter().position(|cached| cached.place == place.value());
+        if let Some(at) = copy.filter(|_| self.root.is_some() && self.random(2) == 0) {
+            let linear = self.leaves[at].first + self.random(1 << self.leaves[at].bits);
+            self.through(at, linear, true);
+        }
+        self.disturb();
+    }
+
     /// A few actions.
     pub(super) fn disturb(&mut self) {
         if self.root.is_none() {
@@ -141,7 +153,7 @@ impl<F: TableFormat> Mmu<F> {
                     _ => self.random(pages),
                 };
                 let linear = F::linear(VirtAddr::new((self.pages.start + page) << F::SHIFTS[0] | offset));
-                self.access(linear, action % 2 == 0);
+                self.access(linear, action % 4 == 0);
             }
         }
         if self.leaves.len() > 48 {
@@ -152,7 +164,8 @@ impl<F: TableFormat> Mmu<F> {
     /// One load or store by a program or the kernel, or a speculative walk on their behalf.
     fn access(&mut self, linear: u64, write: bool) {
         let found = self.leaves.iter().position(|cached| cached.covers(linear));
-        let at = match found {
+        // Another processor, or another cache of this one, may walk although the page is cached here.
+        let at = match found.filter(|_| self.random(4) != 0) {
             Some(at) => at,
             None => match self.fill(linear) {
                 Some(at) => at,
@@ -160,6 +173,11 @@ impl<F: TableFormat> Mmu<F> {
             },
         };
         self.hits += u64::from(found.is_some());
+        self.through(at, linear, write);
+    }
+
+    /// An access through a cached translation.
+    fn through(&mut self, at: usize, linear: u64, write: bool) {
         let cached = self.leaves[at];
         if !write || !F::attributes(cached.entry, cached.level).permissions.contains(Permissions::WRITE) {
             return;
@@ -261,7 +279,7 @@ impl<F: TableFormat> Mmu<F> {
                 Kind::Reserved => panic!("a malformed entry: {entry:#x} at level {level}"),
                 Kind::Leaf => {
                     let place = table + (index * F::Entry::BYTES) as u64;
-                    return Some(Found { cached: leaf::<F>(entry, level, index, linear), place });
+                    return Some(Found { cached: leaf::<F>(entry, level, index, linear, place), place });
                 }
                 Kind::Table => {
                     table = F::table_address(entry, level).value();
@@ -417,7 +435,7 @@ impl<F: TableFormat> Mmu<F> {
             match F::kind(entry, level) {
                 Kind::Leaf => {
                     let place = table + (index * F::Entry::BYTES) as u64;
-                    return Some(Found { cached: leaf::<F>(entry, level, index, linear), place });
+                    return Some(Found { cached: leaf::<F>(entry, level, index, linear, place), place });
                 }
                 Kind::Table => (table, level) = (F::table_address(entry, level).value(), level - 1),
                 Kind::Absent | Kind::Reserved => return None,
@@ -439,7 +457,7 @@ impl<F: TableFormat> Mmu<F> {
     }
 }
 
-fn leaf<F: Format>(entry: F::Entry, level: usize, index: usize, linear: u64) -> Cached<F::Entry> {
+fn leaf<F: Format>(entry: F::Entry, level: usize, index: usize, linear: u64, place: u64) -> Cached<F::Entry> {
     let mut bits = F::SHIFTS[level];
     let address = F::leaf_address(entry, level, index).value();
     let mut first = linear >> bits << bits;
@@ -448,5 +466,5 @@ fn leaf<F: Format>(entry: F::Entry, level: usize, index: usize, linear: u64) -> 
         bits += run.log2;
         first = linear >> bits << bits;
     }
-    Cached { first, bits, memory: first.wrapping_add(distance), entry, level }
+    Cached { first, bits, memory: first.wrapping_add(distance), place, entry, level }
 }
