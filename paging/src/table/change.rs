@@ -222,7 +222,7 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
         let cells = node.cells.get(range.clone()).unwrap_or(&[]);
         let leaf = cells.first().map_or(F::Entry::ZERO, |cell| cell.load(Relaxed));
         let new = F::apply(leaf, current.edit);
-        let breaks = F::BREAK_BEFORE_MAKE && F::must_break(leaf, new, level);
+        let breaks = must_break::<F>(leaf, new, level);
         let (mut index, mut any) = (range.start, false);
         if !breaks && is_settled::<F>(leaf, level, self.settled) {
             let count = self.settled_run(node, range.start, cells, leaf, new);
@@ -236,16 +236,42 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
             index += count;
         }
         // Frames that do not follow each other, or bits that the hardware may set: one by one.
-        for cell in cells.iter().skip(index - range.start) {
+        while let Some(cell) = cells.get(index - range.start) {
             let leaf = cell.load(Relaxed);
             if F::kind(leaf, level) != crate::Kind::Leaf || leaf & current.edit.clear != current.key {
                 break;
             }
             let here = at.wrapping_add(((index - range.start) as u64) << F::SHIFTS[level]);
+            if breaks && F::is_contiguous(leaf, level) {
+                index += self.whole_run(node, index, here, current);
+                any = true;
+                continue;
+            }
             any |= self.one(node, index, cell, leaf, here, current) != leaf;
             index += 1;
         }
         (index.max(range.start + 1), any)
+    }
+
+    /// Changes a contiguous run that must be broken first: all its entries are absent before one of them is made again,
+    /// for any of them may be cached as the translation of all. How many they are.
+    fn whole_run(&mut self, node: Node<'t, F>, index: usize, at: u64, current: Current<F::Entry>) -> usize {
+        let level = node.level;
+        let count = F::RUNS[level].map_or(1, |run| 1_usize << run.log2).min(split::MOST);
+        // The cuts at the ends of the range leave no part of a run, so this one begins here.
+        let cells = node.cells.get(index..index + count).unwrap_or(&[]);
+        let mut leaves = [F::Entry::ZERO; split::MOST];
+        for (nth, (cell, leaf)) in cells.iter().zip(&mut leaves).enumerate() {
+            self.walk.window.step(node.at(index + nth));
+            *leaf = cell.swap(F::Entry::ZERO, Relaxed);
+        }
+        split::broken(self.walk, at, level, count as u64, self.token);
+        for (nth, (cell, leaf)) in cells.iter().zip(leaves).enumerate() {
+            self.walk.window.step(node.at(index + nth));
+            cell.store(F::apply(leaf, current.edit), Relaxed);
+        }
+        self.unsettles |= F::DIRTY == SetBy::Hardware && current.takes_write;
+        count
     }
 
     /// Plain stores to leaves that follow the stride of the first one; how many. They agree in all their bits, so that
@@ -301,8 +327,7 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
         }
         self.walk.window.step(node.at(index));
         self.unsettles |= F::DIRTY == SetBy::Hardware && current.takes_write;
-        let breaks = F::BREAK_BEFORE_MAKE && !cfg!(hectare_plant = "table_no_break");
-        if breaks && F::must_break(leaf, new, level) {
+        if must_break::<F>(leaf, new, level) {
             let now = cell.swap(F::Entry::ZERO, Relaxed);
             split::broken(self.walk, at, level, 1, self.token);
             new = F::apply(now, current.edit);
@@ -318,6 +343,12 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
         }
         new
     }
+}
+
+/// Whether the leaf must be absent, and its translation gone, before it is another one.
+#[inline(always)]
+fn must_break<F: TableFormat>(old: F::Entry, new: F::Entry, level: usize) -> bool {
+    F::BREAK_BEFORE_MAKE && !cfg!(hectare_plant = "table_no_break") && F::must_break(old, new, level)
 }
 
 /// Clears bits of a leaf that the hardware may set meanwhile; what was there.
