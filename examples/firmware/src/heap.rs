@@ -17,7 +17,7 @@ use crate::machine::Console;
 #[global_allocator]
 static HEAP: Heap<CriticalSectionLock, SmallHeap> = Heap::empty();
 /// The micro:bit has 16 KiB in all.
-const BYTES: usize = if cfg!(feature = "protection") { 8192 } else { 4096 };
+const BYTES: usize = if cfg!(feature = "protection") { 8192 } else { 3072 };
 static ARENA: Arena<BYTES> = Arena::new();
 
 /// To be called once, before anything is allocated.

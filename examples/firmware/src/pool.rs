@@ -18,7 +18,8 @@ use crate::arena::Arena;
 use crate::machine::Console;
 
 const FRAME_LOG2: u8 = 9;
-const FRAMES: usize = 8;
+/// The micro:bit has 16 KiB in all, and a cache of its own takes some of the stack.
+const FRAMES: usize = if cfg!(feature = "protection") { 8 } else { 4 };
 static ARENA: Arena<{ FRAMES << FRAME_LOG2 }> = Arena::new();
 
 /// A span of as many frames needs no more words, wherever it begins.
