@@ -353,8 +353,9 @@ pub(super) fn take_frames<F: TableFormat, W: TableWindow, S: FrameSource>(
 ) -> Result<PhysAddr, TableError> {
     let run = source.allocate_frames(request(bytes, S::FRAME_SIZE))?;
     let address = run.first().start(S::FRAME_SIZE).unwrap_or(PhysAddr::new(u64::MAX));
-    let linked =
-        F::LEVELS < 2 || F::table(address, 1).is_ok() && F::absent(link_state::<F>(address, 7)).is_ok();
+    // A root may be smaller than a page, and aligned to itself only; nothing links it.
+    let page = address.align_down(F::PAGE);
+    let linked = F::LEVELS < 2 || F::table(page, 1).is_ok() && F::absent(link_state::<F>(page, 7)).is_ok();
     if linked && window.table(address, bytes).is_some() {
         return Ok(address);
     }
