@@ -173,10 +173,13 @@ fn null_and_zero_are_fine() {
 
 #[test]
 fn a_broken_seal_is_refused() {
-    let (_arena, mut c) = with::<BestFitHeap>(0x2000);
-    let (first, second) = (c.malloc(100).unwrap(), c.malloc(100).unwrap());
-    // SAFETY: live.
-    unsafe { c.free(Some(first)) }.unwrap();
+    let (_arena, mut c) = with::<StrictHeap>(0x2000);
+    let [below, first, above, second, last] = core::array::from_fn(|_| c.malloc(100).unwrap());
+    // In the middle of a hole nothing but the seal tells a block that was.
+    for block in [below, first, above, last] {
+        // SAFETY: live.
+        unsafe { c.free(Some(block)) }.unwrap();
+    }
     let before = c.heap().usage();
     // SAFETY: refused: the seal was broken by the first free, and nobody used the memory since.
     let again = unsafe { c.free(Some(first)) };
