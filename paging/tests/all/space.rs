@@ -388,3 +388,17 @@ fn shared_pages_that_were_written_to_are_reported() {
     space.destroy();
     machine.drop_cache();
 }
+
+#[test]
+fn pages_that_move_beside_an_area_that_nobody_used_are_still_known() {
+    let machine = machine(64);
+    let mut space = space(&machine);
+    space.map(anonymous(4, RW).at(Place::Fixed(Page::new(0x100)))).unwrap();
+    let page = space.map(anonymous(1, RW).at(Place::Fixed(Page::new(0x200)))).unwrap();
+    access(&mut space, at(0x200), Access::user_write()).unwrap();
+    space.remap(page, 1, NonZero::new(1).unwrap(), Move::To(Page::new(0x104))).unwrap();
+    assert_eq!(space.areas().len(), 1, "joined with the area below");
+    space.check_invariants().unwrap();
+    space.destroy();
+    assert_eq!(machine.used().0, 0);
+}

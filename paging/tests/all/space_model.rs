@@ -56,3 +56,44 @@ fn a_hundred_thousand_operations_with_little_memory() {
     }
     assert!(counts.0 > 5_000 && counts.1 > 500 && counts.2 > 500, "{counts:?}");
 }
+
+#[test]
+fn a_request_is_refused_at_every_point_and_nothing_is_lost() {
+    use hectare_testkit::op::vm::{What, Where};
+    let map = |first, count, place, what| VmOp::Map { process: 0, first, count, rights: 3, place, what };
+    let write = |process, page, value| VmOp::Write { process, page, cell: 0, value };
+    let script = [
+        map(0, 40, Where::Fixed, What::Anonymous),
+        map(64, 32, Where::Fixed, What::Huge),
+        map(128, 16, Where::Fixed, What::Object { id: 0, offset: 2, shared: false }),
+        map(160, 16, Where::Fixed, What::Object { id: 0, offset: 2, shared: true }),
+        write(0, 3, 1),
+        write(0, 66, 2),
+        write(0, 130, 3),
+        write(0, 163, 4),
+        VmOp::Brk { process: 0, pages: 9 },
+        write(0, SPACE as u16 + 3, 5),
+        VmOp::Evict { process: 0, page: 3 },
+        VmOp::Fork { process: 0, child: 1 },
+        write(1, 3, 6),
+        write(0, 66, 7),
+        write(1, 67, 8),
+        VmOp::Protect { process: 1, first: 66, count: 3, rights: 1 },
+        VmOp::Remap { process: 1, old: 64, old_count: 32, new_count: 40, to: Some(200) },
+        VmOp::Unmap { process: 0, first: 65, count: 2 },
+        map(2, 2, Where::Fixed, What::Anonymous),
+        VmOp::Advise { process: 1, first: 0, count: 20, advice: vm::Advice::DontNeed },
+        VmOp::Read { process: 1, page: 131, cell: 1 },
+        write(1, 204, 9),
+        VmOp::Exit { process: 0 },
+        write(1, 205, 10),
+    ];
+    for granted in 0..120 {
+        let starve = VmOp::Starve { after: Some(granted) };
+        let ops = [starve].into_iter().chain(script).chain([VmOp::Starve { after: None }]).chain(script);
+        for choice in [(true, 4, HugePages::Advised, true), (false, 1, HugePages::Always, false)] {
+            let toy = model::<Toy<3, 3, 0>, _>(2400, choice, |model| drive(model, ops.clone(), 1));
+            assert_eq!(toy.map(|_| ()), Ok(()), "{granted} requests granted");
+        }
+    }
+}

@@ -125,7 +125,8 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
     pub(super) fn enter(&mut self, area: Area) -> Result<(), SpaceError> {
         // Where a neighbour is alike it grows instead: no node is needed, and none is made to be joined at once.
         if let Some(low) = self.areas.before(area.first()).filter(|low| low.joins(&area)) {
-            self.areas.replace(low.first(), low.until(area.end()));
+            let joined = low.until(area.end()).with_history(area.flags());
+            self.areas.replace(low.first(), joined);
         } else if let Some(high) = self.areas.find(area.end()).filter(|high| area.joins(high)) {
             let joined = area.until(high.end()).with_history(high.flags());
             self.areas.replace(high.first(), joined);
