@@ -53,14 +53,14 @@ pub fn stage(checks: &mut Checks, table: &mut Table) {
                 mapped.permissions = rights;
             }
             (Some(mapped), _) => {
-                // Another frame for the same page.
-                unmap(table, address, 1);
-                give(mapped.frame);
-                mapped.frame = take(0);
+                // Another frame for the same page; the old one goes back last, so that it is not the same.
+                let old = core::mem::replace(&mut mapped.frame, take(0));
                 // SAFETY: just taken.
                 unsafe { window(mapped.frame.first()).write_volatile(round) };
+                unmap(table, address, 1);
                 mapped.value = round;
                 map(table, address, mapped.frame, mapped.permissions);
+                give(old);
             }
         }
         for touched in [at, random.below(PAGES as u64) as usize] {

@@ -57,6 +57,8 @@ fn hammer(cpu: usize) {
         let at = random.below(PAGES as u64) as usize;
         let _ = lock.with(|shared| shared.as_mut().expect("during the hammer").change(at));
         for _ in 0..READS {
+            // Where one thread of the host runs all CPUs in turns, it is the next one's.
+            arch::relax();
             let at = random.below(PAGES as u64) as usize;
             let version = VERSIONS[at].load(Ordering::Acquire);
             READ.fetch_add(1, Ordering::Relaxed);
@@ -70,22 +72,23 @@ fn hammer(cpu: usize) {
 }
 
 impl Shared {
-    /// Another frame for page `at`, with the next number in it.
+    /// Another frame for page `at`, with the next number in it. The old frame goes back last, so that it is not taken
+    /// again: through a stale translation it is still seen.
     fn change(&mut self, at: usize) {
-        if let Some(old) = self.frames[at].take() {
+        let (frame, old) = (take(0), self.frames[at].take());
+        self.number += 1;
+        // SAFETY: just taken.
+        unsafe { window(frame.first()).write_volatile(self.number) };
+        if let Some(old) = old {
             unmap(&mut self.table, address(at), 1);
             // Whoever reads it now reads too small a number.
             // SAFETY: no page shows it.
             unsafe { window(old.first()).write_volatile(0) };
-            give(old);
         }
-        self.number += 1;
-        let frame = take(0);
-        // SAFETY: just taken.
-        unsafe { window(frame.first()).write_volatile(self.number) };
         map(&mut self.table, address(at), frame, KERNEL_DATA);
         self.frames[at] = Some(frame);
         VERSIONS[at].store(self.number, Ordering::Release);
+        old.into_iter().for_each(give);
     }
 }
 
