@@ -402,3 +402,17 @@ fn pages_that_move_beside_an_area_that_nobody_used_are_still_known() {
     space.destroy();
     assert_eq!(machine.used().0, 0);
 }
+
+#[test]
+fn a_move_that_shrinks_takes_a_part_of_a_huge_page() {
+    let machine = machine(2048);
+    let mut space = space(&machine);
+    let first = Page::new(0x400);
+    space.map(anonymous(512, RW).at(Place::Fixed(first)).with(AreaFlags::HUGE)).unwrap();
+    assert_eq!(how(space.handle_fault(at(0x400), Access::user_write())), How::ZeroedHuge);
+    space.remap(first, 512, NonZero::new(100).unwrap(), Move::To(Page::new(0x900))).unwrap();
+    assert_eq!(space.resident(), 100, "nothing beyond the area");
+    space.check_invariants().unwrap();
+    space.destroy();
+    assert_eq!(machine.used().0, 0);
+}

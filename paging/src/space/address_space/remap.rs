@@ -115,10 +115,12 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
             return Err(SpaceError::Range);
         }
         self.areas.reserve(5).map_err(SpaceError::Nodes)?;
+        // Also where a move that shrinks ends: no huge page may reach beyond what is moved.
+        let part = PageRun::new(pages.first(), kept).ok_or(SpaceError::Range)?;
         self.table.cut_at_ends(pages)?;
+        self.table.cut_at_ends(part)?;
         self.remove(target)?;
         if area.flags().contains(AreaFlags::TOUCHED) {
-            let part = PageRun::new(pages.first(), kept).ok_or(SpaceError::Range)?;
             self.move_pages(part, new)?;
         }
         // A tail that is cut off by a shrinking move has pages of its own.
