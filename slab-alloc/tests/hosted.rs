@@ -11,7 +11,6 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::sync::mpsc;
 use std::thread;
 
@@ -130,23 +129,4 @@ fn destructors_of_a_thread_may_allocate() {
     let (send, receive) = mpsc::channel();
     thread::spawn(move || LAST.with(|last| last.borrow_mut().0 = Some(send))).join().unwrap();
     assert_eq!(receive.recv().unwrap(), (0..1000).map(|i| i % 90).sum::<usize>());
-}
-
-/// Resident bytes.
-fn resident() -> usize {
-    let text = fs::read_to_string("/proc/self/statm").unwrap();
-    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
-}
-
-#[test]
-fn memory_goes_back_to_the_system() {
-    let before = resident();
-    let blocks: Vec<Vec<u8>> = (0..200_000).map(|i| vec![1; 64 + i % 900]).collect();
-    let full = resident();
-    assert!(full > before + (80 << 20));
-    drop(blocks);
-    hosted::release();
-    let after = resident();
-    assert!(after < before + (full - before) / 10, "{before} → {full} → {after}");
-    let _ = hosted::usage();
 }
