@@ -128,11 +128,11 @@ macro_rules! entry {
 
         #[cfg(target_has_atomic = $bits)]
         impl LiveEntry for $word {
-            type Atomic = core::sync::atomic::$atomic;
+            type Atomic = hectare_core::sync::atomic::$atomic;
         }
 
         #[cfg(target_has_atomic = $bits)]
-        impl AtomicEntry for core::sync::atomic::$atomic {
+        impl AtomicEntry for hectare_core::sync::atomic::$atomic {
             type Value = $word;
 
             #[inline(always)]

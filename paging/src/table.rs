@@ -37,6 +37,7 @@ mod lookup;
 mod map_one;
 mod memory;
 mod range;
+mod remap;
 mod runs;
 mod share;
 mod single;
@@ -80,6 +81,8 @@ pub struct PageTable<F: TableFormat, W, S> {
     source: S,
     asid: Option<Asid>,
     unsettled: u32,
+    /// Moves of tables whose tokens are not finished: caches may lead to these tables from where they were.
+    moved: u32,
     /// Places of the root whose tables never return to the source, since other roots link them too.
     pinned: Half,
     /// Places of the root whose tables belong to another page table.

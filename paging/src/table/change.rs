@@ -114,7 +114,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
             walk,
             change,
             current: None,
-            settled: self.unsettled == 0,
+            settled: self.is_settled(),
             unsettles: false,
             token: &mut token,
         };

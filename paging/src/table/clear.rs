@@ -40,7 +40,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
             walk,
             collector: Collector::new(report),
             token: &mut token,
-            settled: self.unsettled == 0,
+            settled: self.is_settled(),
             pinned: self.pinned,
         };
         pass.clear(root, part, false);
@@ -265,6 +265,17 @@ impl<'t, F: TableFormat, W: TableWindow, R: FnMut(Mapping<F>)> Pass<'t, '_, F, W
         self.token.add(Span::new(F::delinear(at), count as u64, stride));
         count
     }
+}
+
+/// Unlinks the tables that a part left empty. Nothing is mapped there.
+pub(super) fn sweep<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    root: Node<'_, F>,
+    part: Part,
+    token: &mut Flush,
+) {
+    let collector = Collector::new(|_| {});
+    Pass { walk, collector, token, settled: false, pinned: Half::NONE }.clear(root, part, false);
 }
 
 #[inline(always)]

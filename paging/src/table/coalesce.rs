@@ -31,7 +31,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
             let (first, last) = part.indices::<F>(F::LEVELS - 1);
             // Pinned tables stay, and all below: other roots link them, and others may walk them.
             if !(first..=last).any(|index| self.pinned.holds(index)) {
-                coalesce(walk, root, part, self.unsettled == 0, &mut token);
+                coalesce(walk, root, part, self.is_settled(), &mut token);
             }
         }
         Ok(token)

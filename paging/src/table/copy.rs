@@ -6,7 +6,6 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -16,7 +15,7 @@ use super::change::Edits;
 use super::clear::{is_settled, member};
 use super::fill::{plan, tables, taken};
 use super::flush::{Flush, Fresh};
-use super::memory::{Node, Reserve, Slot, Walk};
+use super::memory::{Node, Reserve, Slot, Walk, Word};
 use super::range::Part;
 use super::runs::Collector;
 use super::split;
@@ -71,7 +70,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
                 walk,
                 change,
                 current: None,
-                settled: self.unsettled == 0,
+                settled: self.is_settled(),
                 unsettles: false,
                 token: &mut token,
             };
@@ -145,7 +144,7 @@ fn count<F: TableFormat, W: TableWindow, V: TableWindow>(
 /// Where leaves go: a live table, or one that will be linked when it is full.
 enum Target<'t, 's, F: TableFormat> {
     Live(Node<'t, F>),
-    Spare(&'s mut [MaybeUninit<F::Entry>]),
+    Spare(&'s mut [Word<F>]),
 }
 
 impl<F: TableFormat> Target<'_, '_, F> {

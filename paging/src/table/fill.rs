@@ -7,14 +7,13 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 
 use hectare_core::{FrameRun, FrameSource, Page, PageRun, PageSize, PhysAddr};
 
 use super::flush::Fresh;
-use super::memory::{Node, Reserve, Slot, Spare, Walk};
+use super::memory::{Node, Reserve, Slot, Spare, Walk, Word};
 use super::range::Part;
 use super::{PageTable, TableError, TableFormat, TableWindow};
 use crate::format::MAX_LEVELS;
@@ -65,7 +64,7 @@ pub(super) struct Job<F: TableFormat> {
     /// Physical minus linear address, wrapping: the same for every page of the run.
     distance: u64,
     /// The highest level at which leaves are written.
-    top: usize,
+    pub(super) top: usize,
     /// The leaf of each level for physical address 0.
     zeroth: [F::Entry; MAX_LEVELS],
     attributes: Attributes,
@@ -265,7 +264,7 @@ pub(super) fn taken<F: TableFormat>(node: Node<'_, F>, part: Part, index: usize)
 }
 
 /// Maps the part below a live node. Every table that is missing is in the reserve.
-fn fill<'t, F: TableFormat, W: TableWindow>(
+pub(super) fn fill<'t, F: TableFormat, W: TableWindow>(
     walk: Walk<'t, F, W>,
     node: Node<'t, F>,
     part: Part,
@@ -406,7 +405,7 @@ fn build<'t, F: TableFormat, W: TableWindow>(
 
 /// The inner loop: a base plus multiples of the stride.
 #[inline(always)]
-fn count_up<F: TableFormat>(words: &mut [MaybeUninit<F::Entry>], first: F::Entry, stride: F::Entry) {
+fn count_up<F: TableFormat>(words: &mut [Word<F>], first: F::Entry, stride: F::Entry) {
     let mut entry = first;
     for word in words {
         word.write(entry);

@@ -147,6 +147,8 @@ pub struct Flush {
     pub(super) freed: Freed,
     /// Write rights that were taken from entries which may still be written through stale translations.
     pub(super) unsettled: u32,
+    /// Moves of tables that may still be reached from their old addresses.
+    pub(super) moved: u32,
     spans: [Span; SPANS],
     used: u8,
     everything: bool,
@@ -161,6 +163,7 @@ impl Flush {
             owner,
             freed: Freed::NONE,
             unsettled: 0,
+            moved: 0,
             spans: [Span::NONE; SPANS],
             used: 0,
             everything: false,
@@ -188,7 +191,7 @@ impl Flush {
         Invalidation {
             spans: self.spans.get(..usize::from(self.used)).unwrap_or(&[]),
             everything: self.everything,
-            tables: self.freed.count != 0,
+            tables: self.freed.count != 0 || self.moved != 0 && !cfg!(hectare_plant = "table_move_unseen"),
             global: self.global,
             reload: self.reload,
             asid: self.asid,
@@ -206,6 +209,7 @@ impl Flush {
         self.global |= other.global;
         self.reload |= other.reload;
         self.unsettled = self.unsettled.saturating_add(other.unsettled);
+        self.moved = self.moved.saturating_add(other.moved);
         if self.asid != other.asid {
             self.asid = None;
         }

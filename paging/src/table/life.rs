@@ -23,13 +23,14 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         let bytes = F::table_bytes(Self::ROOT);
         let root = memory::take_frames::<F, W, S>(bytes, &window, &mut source)?;
         // SAFETY: just taken, and the window shows it.
-        unsafe { memory::zero(root, bytes, &window) };
+        unsafe { memory::zero::<F, W>(root, &window) };
         Ok(Self {
             root,
             window,
             source,
             asid: None,
             unsettled: 0,
+            moved: 0,
             pinned: Half::NONE,
             foreign: Half::NONE,
             format: PhantomData,
@@ -41,6 +42,12 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     pub(super) fn root_node<'t>(&self, walk: Walk<'t, F, W>) -> Option<Node<'t, F>> {
         // SAFETY: first invariant. The walk borrows this table's own window, so that `'t` is a borrow of the table.
         unsafe { walk.node(self.root, Self::ROOT) }
+    }
+
+    /// Whether all tokens that took write rights, or moved tables, are finished.
+    #[inline(always)]
+    pub(super) const fn is_settled(&self) -> bool {
+        self.unsettled == 0 && self.moved == 0
     }
 
     /// The part of the address space that the pages are, if this table may change it.
@@ -62,7 +69,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     ///
     /// # Errors
     /// The token, untouched, if another table issued it.
-    pub fn finish(&mut self, token: Flush, tlb: &impl Tlb) -> Result<(), Flush> {
+    pub fn finish(&mut self, mut token: Flush, tlb: &impl Tlb) -> Result<(), Flush> {
         if token.owner != self.root {
             return Err(token);
         }
@@ -72,10 +79,15 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
             tlb.invalidate(&token.invalidation());
             return Ok(());
         }
+        if self.moved > token.moved && token.owns_tables() && !cfg!(hectare_plant = "table_moved_seen") {
+            // A cache may still lead from the old addresses of a table that moved, which the token does not name, to it.
+            token.add_everything();
+        }
         if token.is_needed() && !cfg!(hectare_plant = "table_no_flush") {
             tlb.invalidate(&token.invalidation());
         }
         self.unsettled = self.unsettled.saturating_sub(token.unsettled);
+        self.moved = self.moved.saturating_sub(token.moved);
         // SAFETY: (1) the token came from this table (checked), whose tables came from this source; a token is made only
         // here and owns its list; (2) nothing links them, and no CPU walks them any more (promise of `Tlb`).
         unsafe { memory::release::<F, W, S>(token.freed, &self.window, &mut self.source) };

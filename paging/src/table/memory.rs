@@ -10,7 +10,6 @@
 #![expect(unsafe_code, reason = "makes slices of tables, and gives their frames back")]
 
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::slice;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -96,8 +95,8 @@ impl<'t, F: TableFormat, W: TableWindow> Walk<'t, F, W> {
             Kind::Absent => Slot::Absent(entry),
             Kind::Leaf => Slot::Leaf(entry),
             Kind::Table => {
-                // SAFETY: a table entry of a live table links a live one of the level below: `link` alone writes such
-                // entries (guarantee 4 of `Format`: leaves and absent entries are no links).
+                // SAFETY: a table entry of a live table links a live one of the level below: `link`, `exchange`, `relocate`
+                // and `copy_link` alone write such entries (guarantee 4 of `Format`: leaves and absent entries are no links).
                 match unsafe { self.node(F::table_address(entry, node.level), node.level.wrapping_sub(1)) } {
                     Some(child) => Slot::Table(child),
                     None => Slot::Reserved,
@@ -123,6 +122,19 @@ impl<'t, F: TableFormat, W: TableWindow> Walk<'t, F, W> {
         self.window.step(node.at(index));
         if let (Some(cell), Ok(entry)) = (node.cells.get(index), F::table(spare.address, node.level)) {
             cell.store(entry, Release);
+        }
+    }
+
+    /// Moves a link, with all that hangs below it, to an empty place of a table of the same level.
+    pub(super) fn relocate(self, from: Node<'t, F>, index: usize, into: Node<'t, F>, place: usize) {
+        let link = from.load(index);
+        self.window.step(from.at(index));
+        if let Some(cell) = from.cells.get(index) {
+            cell.store(F::Entry::ZERO, Relaxed);
+        }
+        self.window.step(into.at(place));
+        if let Some(cell) = into.cells.get(place) {
+            cell.store(link, Release);
         }
     }
 
@@ -223,9 +235,43 @@ pub(super) fn copy_link<F: TableFormat, W: TableWindow>(
     }
 }
 
+/// A word of a table that nobody else sees. It may have any contents.
+#[cfg(not(hectare_loom))]
+#[repr(transparent)]
+pub(super) struct Word<F: TableFormat>(core::mem::MaybeUninit<F::Entry>);
+
+/// loom's atomics are no plain words.
+#[cfg(hectare_loom)]
+#[repr(transparent)]
+pub(super) struct Word<F: TableFormat>(Cell<F>);
+
+impl<F: TableFormat> Word<F> {
+    #[inline(always)]
+    pub(super) fn write(&mut self, entry: F::Entry) {
+        #[cfg(not(hectare_loom))]
+        self.0.write(entry);
+        #[cfg(hectare_loom)]
+        self.0.store(entry, Relaxed);
+    }
+
+    /// Reads it.
+    ///
+    /// # Safety
+    /// It was written before.
+    #[inline(always)]
+    unsafe fn read(&self) -> F::Entry {
+        #[cfg(not(hectare_loom))]
+        // SAFETY: the caller's promise.
+        let entry = unsafe { self.0.assume_init() };
+        #[cfg(hectare_loom)]
+        let entry = self.0.load(Relaxed);
+        entry
+    }
+}
+
 /// A table that is not linked: its memory is exclusively ours, its contents are unspecified.
 pub(super) struct Spare<'t, F: TableFormat> {
-    pub(super) entries: &'t mut [MaybeUninit<F::Entry>],
+    pub(super) entries: &'t mut [Word<F>],
     pub(super) address: PhysAddr,
 }
 
@@ -276,8 +322,9 @@ impl<F: TableFormat> Reserve<F> {
         let address = take_frames::<F, W, S>(F::PAGE.bytes(), window, source)?;
         // The first word alone is written: a slice would need all of them initialised.
         if let Some(pointer) = window.table(address, F::PAGE.bytes()) {
-            // SAFETY: the frame was just taken, and the window shows it.
-            unsafe { pointer.cast::<F::Entry>().write(self.list.link::<F>()) };
+            // SAFETY: (1) the frame was just taken, and the window shows it; (2) a word may have any contents.
+            let word = unsafe { pointer.cast::<Word<F>>().as_mut() };
+            word.write(self.list.link::<F>());
         }
         self.list = Freed { first: address, level: 0, count: self.list.count + 1 };
         Ok(())
@@ -287,14 +334,17 @@ impl<F: TableFormat> Reserve<F> {
     pub(super) fn pop<'t, W: TableWindow>(&mut self, window: &'t W, level: usize) -> Option<Spare<'t, F>> {
         self.list.count.checked_sub(1)?;
         let address = self.list.first;
-        let pointer = window.table(address, F::PAGE.bytes())?.cast::<F::Entry>();
-        // SAFETY: a table of this list: its first word was written by `take_one`.
-        let word = unsafe { pointer.read() };
+        let pointer = window.table(address, F::PAGE.bytes())?.cast::<Word<F>>();
+        // SAFETY: a table of this list is exclusively ours.
+        let word = unsafe { pointer.as_ref() };
+        // SAFETY: its first word was written by `take_one`.
+        let word = unsafe { word.read() };
         self.list = self.list.rest::<F>(word);
         // SAFETY: (1) the window's promise: valid for a page, which holds a table of any level but the root's, and is
-        // aligned to it; (2) `MaybeUninit` may have any contents; (3) the frame is exclusively ours (first invariant),
+        // aligned to it; (2) a `Word` may have any contents; (3) the frame is exclusively ours (first invariant),
         // and left the list.
-        let entries = unsafe { slice::from_raw_parts_mut(pointer.cast().as_ptr(), F::entries(level)) };
+        let entries =
+            unsafe { slice::from_raw_parts_mut(pointer.cast::<Word<F>>().as_ptr(), F::entries(level)) };
         Some(Spare { entries, address })
     }
 
@@ -333,8 +383,8 @@ pub(super) fn take_spare<'t, F: TableFormat, W: TableWindow, S: FrameSource>(
         return Err(TableError::Unreachable { table: address });
     };
     // SAFETY: (1) valid for a page, which holds a table of any level but the root's, and is aligned to it; (2)
-    // `MaybeUninit` may have any contents; (3) the frame was just taken.
-    let entries = unsafe { slice::from_raw_parts_mut(pointer.cast().as_ptr(), F::entries(level)) };
+    // a `Word` may have any contents; (3) the frame was just taken.
+    let entries = unsafe { slice::from_raw_parts_mut(pointer.cast::<Word<F>>().as_ptr(), F::entries(level)) };
     Ok(Spare { entries, address })
 }
 
@@ -364,14 +414,18 @@ pub(super) fn take_frames<F: TableFormat, W: TableWindow, S: FrameSource>(
     Err(TableError::Unreachable { table: address })
 }
 
-/// Zeroes a table that was just taken.
+/// Zeroes a root that was just taken.
 ///
 /// # Safety
 /// It is exclusively ours, and the window shows it.
-pub(super) unsafe fn zero<W: TableWindow>(address: PhysAddr, bytes: u64, window: &W) {
-    if let (Some(pointer), Ok(bytes)) = (window.table(address, bytes), usize::try_from(bytes)) {
-        // SAFETY: the caller's promise.
-        unsafe { pointer.write_bytes(0, bytes) };
+pub(super) unsafe fn zero<F: TableFormat, W: TableWindow>(address: PhysAddr, window: &W) {
+    let level = F::LEVELS - 1;
+    if let Some(pointer) = window.table(address, F::table_bytes(level)) {
+        let (pointer, count) = (pointer.cast::<Word<F>>().as_ptr(), F::entries(level));
+        // SAFETY: (1) valid for the root's bytes, and aligned to them; (2) a `Word` may have any contents; (3) the
+        // caller's promise.
+        let entries = unsafe { slice::from_raw_parts_mut(pointer, count) };
+        Spare::<F> { entries, address }.zero(0..count);
     }
 }
 

@@ -94,6 +94,7 @@ enum Op {
     Protect { first: u64, count: u64, attributes: usize },
     Update { first: u64, count: u64, attributes: usize },
     Harvest { first: u64, count: u64, accessed: bool, dirty: bool },
+    Remap { first: u64, count: u64, to: u64, aligned: bool },
     Pay,
 }
 
@@ -286,6 +287,25 @@ impl<F: TableFormat + Walked> World<F> {
                     self.owe(token);
                 }
             }
+            Op::Remap { first, count, to, aligned } => {
+                self.pay();
+                let (first, _) = place(first, 0);
+                let (mut to, _) = place(to, 0);
+                if aligned {
+                    let mask = (1 << (F::SHIFTS[1] - F::PAGE.log2())) - 1;
+                    let like = to & !mask | first & mask;
+                    to = if span.contains(&like) { like } else { to };
+                }
+                let count = (count % (span.end - span.start) + 1).min(span.end - first.max(to));
+                let pages = PageRun::new(Page::new(first), count).expect("a run");
+                if let Ok(token) = self.table.remap(pages, Page::new(to)) {
+                    self.owe(token);
+                    let moved: Vec<_> =
+                        self.model.range(first..first + count).map(|(page, is)| (*page, *is)).collect();
+                    self.model.retain(|page, _| !(first..first + count).contains(page));
+                    self.model.extend(moved.into_iter().map(|(page, is)| (page - first + to, is)));
+                }
+            }
             Op::Pay => self.pay(),
         }
         if !later {
@@ -312,6 +332,8 @@ fn op() -> impl Strategy<Value = (Op, bool)> {
         1 => (at(), 0..32_usize).prop_map(|((first, count), attributes)| Op::Update { first, count, attributes }),
         2 => (at(), any::<bool>(), any::<bool>())
             .prop_map(|((first, count), accessed, dirty)| Op::Harvest { first, count, accessed, dirty }),
+        1 => (at(), any::<u64>(), any::<bool>())
+            .prop_map(|((first, count), to, aligned)| Op::Remap { first, count, to, aligned }),
         1 => Just(Op::Pay),
     ];
     (op, any::<bool>())
@@ -402,5 +424,24 @@ fn a_write_through_a_stale_right_is_told() {
         for seed in 1..200 {
             survive::<Toy<2, 2, 0>>(0..16, 24, seed << 20, &ops);
         }
+    }
+}
+
+/// A table moved, and goes from its new place before its old addresses are invalidated: caches may still lead to it from
+/// there.
+#[test]
+fn a_table_that_moved_is_freed_only_when_its_old_place_is_forgotten() {
+    for seed in 1..200 {
+        let mut world = World::<Toy<3, 2, 0>>::new(0..64, 64, seed << 20);
+        let map = Op::Map { first: 0, count: 15, attributes: 0, largest: false, touched: false };
+        world.run(&map, false);
+        let pages = |first| PageRun::new(Page::new(first), 16).expect("a run");
+        let moved = world.table.remap(pages(0), Page::new(32)).expect("room");
+        world.unit.0.borrow_mut().disturb();
+        let gone = world.table.forget(pages(32)).expect("no table is needed");
+        world.table.finish(gone, &world.unit).expect("its own token");
+        world.table.finish(moved, &world.unit).expect("its own token");
+        world.model.clear();
+        world.pay();
     }
 }

@@ -345,9 +345,11 @@ impl<F: TableFormat> Mmu<F> {
             let kept = F::attributes(leaf.entry, leaf.level).global && !what.global;
             kept || !named(leaf.first, leaf.first + ((1 << leaf.bits) - 1))
         });
+        // Where a barrier is owed, an absence is not cached: the store was not seen yet, and every call begins with one.
+        let barrier = F::FRESH == Fresh::Barrier;
         self.absent.retain(|&(level, prefix)| {
             let first = prefix << F::SHIFTS[level];
-            !named(first, first + ((1 << F::SHIFTS[level]) - 1))
+            !barrier && !named(first, first + ((1 << F::SHIFTS[level]) - 1))
         });
         if what.tables {
             self.tables.clear();

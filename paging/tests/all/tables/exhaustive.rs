@@ -41,3 +41,35 @@ fn every_three_calls_on_sixteen_pages() {
         }
     }
 }
+
+/// Every move of every range of 16 pages, out of every layout that two calls make.
+#[test]
+fn every_move_on_sixteen_pages() {
+    let user = Permissions::READ | Permissions::WRITE | Permissions::USER;
+    let layouts = [(0, 16, 0x40), (0, 4, 0x40), (4, 8, 0x44), (2, 4, 0x81), (5, 1, 0x45), (12, 4, 0x4C)];
+    for one in layouts {
+        for two in layouts {
+            for (first, count) in (0..16).flat_map(|first| (1..=16 - first).map(move |count| (first, count)))
+            {
+                for to in 0..=16 - count {
+                    let mut world = World::<Small>::new(9);
+                    for (first, count, frame) in [one, two] {
+                        let _ = world.map(first, frame, count, Attributes::new(user), MapOptions::DEFAULT);
+                    }
+                    world.access(one.0, true);
+                    world.access(two.0 + two.1 - 1, false);
+                    let taken = world.model.range(to..to + count).next().is_some();
+                    let overlap = first < to + count && to < first + count;
+                    let moved = world.failing(|world| world.remap(first, count, to));
+                    assert_eq!(
+                        moved.is_err(),
+                        taken || overlap,
+                        "{one:?} {two:?}: {count} of {first} to {to}"
+                    );
+                    world.check(0..16);
+                    world.destroy();
+                }
+            }
+        }
+    }
+}

@@ -18,6 +18,7 @@ pub(super) enum Op {
     Protect { first: u64, count: u64, attributes: usize },
     Harvest { first: u64, count: u64, accessed: bool, dirty: bool },
     Copy { first: u64, count: u64, protect: bool },
+    Remap { first: u64, count: u64, to: u64, aligned: u8 },
     Coalesce { first: u64, count: u64 },
     Access { page: u64, write: bool },
 }
@@ -89,6 +90,23 @@ pub(super) fn run<F: TableFormat>(window: core::ops::Range<u64>, frames: u64, op
                 other.destroy();
                 Ok(())
             }
+            Op::Remap { first, count, to, aligned } => {
+                let (first, count) = place(first, count);
+                let mut to = window.start + to % span;
+                if let Some(bits) = F::SHIFTS.get(usize::from(aligned)).filter(|_| aligned < 3) {
+                    // Aligned as the old pages are, to a table of some level.
+                    let mask = (1 << (bits - F::PAGE.log2())) - 1;
+                    let like = to & !mask | first & mask;
+                    to = if window.contains(&like) { like } else { to };
+                }
+                let count = count.min(window.end - to);
+                let taken = world.model.range(to..to + count).next().is_some();
+                let apart = to + count <= first || first + count <= to;
+                let expected = taken || !apart;
+                let moved = world.failing(|world| world.remap(first, count, to));
+                assert_eq!(moved.is_err(), expected, "{moved:?}");
+                Ok(())
+            }
             Op::Coalesce { first, count } => {
                 let (first, count) = place(first, count);
                 world.coalesce(first, count)
@@ -120,6 +138,8 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
             .prop_map(|((first, count), accessed, dirty)| Op::Harvest { first, count, accessed, dirty }),
         1 => (at(), any::<bool>())
             .prop_map(|((first, count), protect)| Op::Copy { first, count, protect }),
+        2 => (at(), any::<u64>(), 0..4_u8)
+            .prop_map(|((first, count), to, aligned)| Op::Remap { first, count, to, aligned }),
         1 => at().prop_map(|(first, count)| Op::Coalesce { first, count }),
         2 => (any::<u64>(), any::<bool>()).prop_map(|(page, write)| Op::Access { page, write }),
     ]

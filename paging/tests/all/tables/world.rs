@@ -103,6 +103,17 @@ impl<F: TableFormat> World<F> {
         Ok(())
     }
 
+    pub(super) fn remap(&mut self, first: u64, count: u64, to: u64) -> Result<(), TableError> {
+        let token = self.table.remap(pages(first, count), Page::new(to))?;
+        self.finish(token);
+        let moved: Vec<_> = self.model.range(first..first + count).map(|(page, is)| (*page, *is)).collect();
+        self.model.retain(|page, _| !(first..first + count).contains(page));
+        for (page, is) in moved {
+            assert_eq!(self.model.insert(page - first + to, is), None, "page {page:#x} moves onto another");
+        }
+        Ok(())
+    }
+
     pub(super) fn harvest(&mut self, first: u64, count: u64, clear: Touched) -> Result<(), TableError> {
         let mut seen = vec![];
         let token = self.table.harvest(pages(first, count), clear, |run| expand(&run, &mut seen))?;
