@@ -26,6 +26,7 @@ mod cache;
 mod tray;
 
 pub use cache::Keep;
+use tray::NOTHING;
 
 /// A shared source with a cache for each CPU.
 ///
@@ -153,8 +154,8 @@ impl<S, C, const SLOTS: usize, const N: usize> Cached<S, C, SLOTS, N> {
         &self.cpu
     }
 
-    /// How many frames the caches kept when each last took from the source or gave back to it, less one block for each
-    /// CPU and order: the one given last. 0 after [`drain`](Self::drain) has reached all. O(slots).
+    /// How many frames the caches kept when each last took from the source or gave back to it. 0 after
+    /// [`drain`](Self::drain) has reached all. O(slots).
     #[must_use]
     pub fn cached_frames(&self) -> u64 {
         self.slots.iter().map(|slot| slot.kept.load(Ordering::Relaxed) as u64).sum()
@@ -165,12 +166,6 @@ impl<S, C, const SLOTS: usize, const N: usize> Cached<S, C, SLOTS, N> {
     pub fn refused(&self) -> u64 {
         self.slots.iter().map(|slot| slot.refused.load(Ordering::Relaxed) as u64).sum()
     }
-
-    /// The number of the chosen order that such a run has.
-    #[inline(always)]
-    fn chosen(&self, count: u64, align: Order) -> Option<usize> {
-        self.keep.iter().position(|keep| keep.order.frames() == count && align <= keep.order)
-    }
 }
 
 impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize> Cached<S, C, SLOTS, N> {
@@ -180,10 +175,26 @@ impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize> Cache
     /// As there.
     #[inline]
     pub fn allocate_order(&self, order: Order) -> Result<Frame, AllocError> {
-        if let Some(kind) = self.keep.iter().position(|keep| keep.order == order) {
-            return self.allocate_chosen(kind);
+        if order == Order::ZERO && self.keeps_frames_first() {
+            return self.take_at_hand(0).map_or_else(|| self.allocate_batch(0), Ok);
         }
-        self.allocate_uncached(FrameRequest::order(order)).map(FrameRun::first)
+        self.allocate_more(order)
+    }
+
+    /// Gives a block of 2^k frames back: as [`free_frames`](SharedFrameSource::free_frames), for an order.
+    ///
+    /// # Safety
+    /// As there.
+    ///
+    /// # Errors
+    /// As there; [`FreeError::Foreign`] if the block would end beyond the last frame number.
+    #[inline]
+    pub unsafe fn free_order(&self, first: Frame, order: Order) -> Result<(), FreeError> {
+        if order == Order::ZERO && self.keeps_frames_first() && self.keep_frame_at_hand(first) {
+            return Ok(());
+        }
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.free_more(first, order) }
     }
 
     /// Empties the caller's cache and those of all CPUs that can be drained. Not to be called inside
@@ -224,15 +235,29 @@ impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize> Cache
         self.slots.get(usize::from(slot?.number()))
     }
 
+    /// Whether the first of the chosen orders is 0: it has a path of its own.
     #[inline(always)]
-    fn allocate_chosen(&self, kind: usize) -> Result<Frame, AllocError> {
-        let block = self.cpu.with(|slot| {
+    fn keeps_frames_first(&self) -> bool {
+        self.keep.first().is_some_and(|keep| keep.order == Order::ZERO)
+    }
+
+    /// A block of a chosen order that the cache has at hand.
+    #[inline(always)]
+    fn take_at_hand(&self, kind: usize) -> Option<Frame> {
+        let block = self.cpu.with(|slot| match self.per_cpu(slot) {
             // SAFETY: (1) `with` holds the slot until this returns; (2) the closure only touches the cache.
-            unsafe { self.per_cpu(slot)?.with_cache(|cache| cache.take(kind)) }
+            Some(per_cpu) => unsafe { per_cpu.with_cache(|cache| cache.take(kind)) },
+            None => NOTHING,
         });
-        match block {
-            Some(block) => Ok(self.keep[kind % N].frame(block)),
-            None => self.allocate_batch(kind),
+        if block == NOTHING { None } else { Some(self.keep[kind % N].frame(block)) }
+    }
+
+    /// What is no frame, or frames are not the first of the chosen orders.
+    #[inline(never)]
+    fn allocate_more(&self, order: Order) -> Result<Frame, AllocError> {
+        match self.keep.iter().position(|keep| keep.order == order) {
+            Some(kind) => self.take_at_hand(kind).map_or_else(|| self.allocate_batch(kind), Ok),
+            None => self.allocate_uncached(FrameRequest::order(order)).map(FrameRun::first),
         }
     }
 
@@ -301,21 +326,36 @@ impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize> Cache
         })
     }
 
-    /// Keeps a block that the cache has room for at hand; whether it did.
+    /// Keeps a frame that the cache has a place for at hand; whether it did.
     #[inline(always)]
-    fn keep_in_hand(&self, kind: usize, run: FrameRun) -> bool {
+    fn keep_frame_at_hand(&self, frame: Frame) -> bool {
         self.cpu.with(|slot| match self.per_cpu(slot) {
             // SAFETY: (1) `with` holds the slot until this returns; (2) the closure only touches the cache.
-            Some(per_cpu) => unsafe { per_cpu.with_cache(|cache| cache.give_hand(&self.keep, kind, run)) },
+            Some(per_cpu) => unsafe { per_cpu.with_cache(|cache| cache.give_frame(frame)) },
             None => false,
         })
+    }
+
+    /// Gives back what is no frame that has a place at hand.
+    ///
+    /// # Safety
+    /// The caller owns the block, obtained from this source, and nothing uses it any more.
+    #[inline(never)]
+    unsafe fn free_more(&self, first: Frame, order: Order) -> Result<(), FreeError> {
+        let run = FrameRun::of_order(first, order).ok_or(FreeError::Foreign)?;
+        match self.keep.iter().position(|keep| keep.order == order) {
+            // SAFETY: the caller's promise is the one asked for.
+            Some(kind) => unsafe { self.free_chosen(kind, run) },
+            // SAFETY: the caller's promise is the one asked for.
+            None => unsafe { self.source.free_frames(run) },
+        }
     }
 
     /// Gives a block of a chosen order to the cache, or to the source without a slot.
     ///
     /// # Safety
     /// The caller owns the run, obtained from this source, and nothing uses it any more.
-    #[inline(never)]
+    #[inline]
     unsafe fn free_chosen(&self, kind: usize, run: FrameRun) -> Result<(), FreeError> {
         self.cpu.with(|slot| {
             let Some(per_cpu) = self.per_cpu(slot) else {
@@ -326,7 +366,7 @@ impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize> Cache
             // is held.
             let (given, told) =
                 unsafe { per_cpu.with_cache(|cache| cache.give(&self.source, &self.keep, kind, run)) };
-            per_cpu.publish(told);
+            told.into_iter().for_each(|told| per_cpu.publish(told));
             given
         })
     }
@@ -343,8 +383,8 @@ unsafe impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize
     #[inline]
     fn allocate_frames(&self, request: FrameRequest) -> Result<FrameRun, AllocError> {
         let count = request.count.get();
-        if let Some(kind) = self.chosen(count, request.align) {
-            let first = self.allocate_chosen(kind)?;
+        if request.align.frames() <= count && count.is_power_of_two() {
+            let first = self.allocate_order(Order::holding(count).unwrap_or_default())?;
             return FrameRun::new(first, count).ok_or(AllocError::TooLarge);
         }
         self.allocate_uncached(request)
@@ -352,12 +392,11 @@ unsafe impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize
 
     #[inline]
     unsafe fn free_frames(&self, run: FrameRun) -> Result<(), FreeError> {
-        match self.chosen(run.count(), Order::ZERO) {
-            Some(kind) if self.keep_in_hand(kind, run) => Ok(()),
+        match Order::holding(run.count()) {
             // SAFETY: the caller's promise is the one asked for.
-            Some(kind) => unsafe { self.free_chosen(kind, run) },
+            Some(order) if order.frames() == run.count() => unsafe { self.free_order(run.first(), order) },
             // SAFETY: the caller's promise is the one asked for.
-            None => unsafe { self.source.free_frames(run) },
+            _ => unsafe { self.source.free_frames(run) },
         }
     }
 }

@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicU64;
 
 use hectare_buddy::shared::{self, Shared};
 use hectare_buddy::{Bank, Banks, Cached, Engine, Frames, Geometry, Keep, Rows64, words_for};
-use hectare_core::{Frame, FrameRun, Locked, Order, SharedFrameSource, SpinLock};
+use hectare_core::{Frame, FrameRun, Locked, Order, SpinLock};
 
 use super::cpu::{ThreadCpu, enter};
 use super::shared::SharedSubject;
@@ -196,9 +196,8 @@ impl SharedSubject for CachedBuddy {
 
     #[inline(always)]
     unsafe fn free(&self, _cpu: usize, block: u32, order: u32) -> bool {
-        let run = FrameRun::of_order(Frame::new(u64::from(block)), order_of(order));
         // SAFETY: the caller's promise: the block is live, and nobody uses it any more.
-        run.is_some_and(|run| unsafe { self.inner.free_frames(run) }.is_ok())
+        unsafe { self.inner.free_order(Frame::new(u64::from(block)), order_of(order)) }.is_ok()
     }
 
     fn frame(block: u32) -> u64 {

@@ -15,16 +15,16 @@ pub struct Keep {
     pub order: Order,
     /// At most so many blocks are taken from the source at once; 1 if there are no more.
     pub batch: NonZero<u32>,
-    /// When so many blocks that were given wait to go back, some go.
+    /// When a CPU has so many blocks and is given one more, some go back.
     pub most: u32,
 }
 
 impl Keep {
-    /// Frames, 32 at once; huge pages (2 MiB in frames of 4 KiB), one at once.
+    /// Frames, up to 64 at once; huge pages (2 MiB in frames of 4 KiB), one at once.
     pub const FRAMES_AND_HUGE: [Self; 2] = {
-        let (Some(batch), Some(huge)) = (NonZero::new(32), Order::new(9)) else { panic!("in range") };
+        let (Some(batch), Some(huge)) = (NonZero::new(64), Order::new(9)) else { panic!("in range") };
         [
-            Self { order: Order::ZERO, batch, most: 64 },
+            Self { order: Order::ZERO, batch, most: 256 },
             Self { order: huge, batch: NonZero::<u32>::MIN, most: 2 },
         ]
     };
@@ -41,6 +41,18 @@ impl Keep {
         FrameRequest::order(self.order)
     }
 
+    /// Which blocks of a group lie in a bank, which is given by first frame and length.
+    fn known(&self, (start, count): (u64, u64), number: u64) -> u64 {
+        let order = self.order.get();
+        let lowest = start.saturating_add(self.order.frames() - 1) >> order;
+        let (first, end) = (number << Group::LOG2, (start + count) >> order);
+        let below = |block: u64| match block.saturating_sub(first) {
+            count @ 0..64 => (1 << count) - 1,
+            _ => u64::MAX,
+        };
+        below(end) & !below(lowest)
+    }
+
     fn group(&self, (number, blocks): (u64, u64)) -> Group {
         Group { order: self.order, number, blocks }
     }
@@ -49,7 +61,7 @@ impl Keep {
 /// What a call says about the cache afterwards.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Told {
-    /// How many frames it keeps, but for the block in hand.
+    /// How many frames it keeps.
     pub(super) kept: usize,
     /// How many blocks the source refused.
     pub(super) refused: usize,
@@ -66,13 +78,13 @@ pub(super) struct Cache<const N: usize> {
 impl<const N: usize> Cache<N> {
     pub(super) const EMPTY: Self = Self { trays: [Tray::EMPTY; N], bank: (0, 0) };
 
-    /// The block given last, or one of the stock.
+    /// A block that is at hand, or [`NOTHING`].
     #[inline(always)]
-    pub(super) fn take(&mut self, kind: usize) -> Option<u64> {
-        self.trays[kind % N].take()
+    pub(super) fn take(&mut self, kind: usize) -> u64 {
+        self.trays[kind % N].take_at_hand()
     }
 
-    /// A block from the source, with a batch of others; or if it has none, one that was to go back.
+    /// A block that was given, or a batch from the source; or if that has none, whatever was to go back.
     #[inline(never)]
     pub(super) fn fetch<S: GroupSource>(
         &mut self,
@@ -83,7 +95,7 @@ impl<const N: usize> Cache<N> {
         let (tray, kept) = (&mut self.trays[kind % N], keep[kind % N]);
         // Another look: since the first one the slot was free, or it was another.
         let again = if cfg!(hectare_plant = "cache_one_look") { None } else { tray.take() };
-        if let Some(block) = again {
+        if let Some(block) = again.or_else(|| tray.take_from_other(false)) {
             return (Ok(block), self.told(keep, 0));
         }
         // The planted fault: all of a batch or nothing.
@@ -95,30 +107,27 @@ impl<const N: usize> Cache<N> {
         } else {
             source.allocate_group(kept.order, kept.batch)
         };
+        let mut refused = 0;
         let taken = match batch {
             Ok(group) => {
-                tray.stock(group.number, group.blocks);
+                let known = kept.known(self.bank, group.number);
+                refused = Self::give_back(source, kept, tray.stock(group.number, group.blocks, known));
                 tray.take().ok_or(AllocError::OutOfMemory)
             }
-            Err(error) => tray.take_row().ok_or(error),
+            Err(error) => tray.take_from_other(true).ok_or(error),
         };
-        (taken, self.told(keep, 0))
+        (taken, self.told(keep, refused))
     }
 
-    /// Keeps a block in hand; whether it did: not if the one that was there has no row to go to, the bank is another, or it
-    /// is kept already.
+    /// Keeps a frame at hand, if frames are the first of the orders; whether it did: not if its group has no place, or it is
+    /// kept already.
     #[inline(always)]
-    pub(super) fn give_hand(&mut self, keep: &[Keep; N], kind: usize, run: FrameRun) -> bool {
-        let kept = keep[kind % N];
-        if !self.is_in_bank(run) || !run.first().is_aligned(kept.order) {
-            return false;
-        }
-        let block = run.first().number() >> kept.order.get();
-        let tray = &mut self.trays[kind % N];
-        if tray.has_hand() { tray.give_near(block, kept.most) } else { tray.give(block).is_ok() }
+    pub(super) fn give_frame(&mut self, frame: Frame) -> bool {
+        self.trays[0].give(frame.number())
     }
 
-    /// Keeps a block, after a look at the banks; what has no room goes back to the source.
+    /// Keeps a block, after a look at the banks; what has no place goes back to the source, and then there is something to
+    /// tell.
     #[inline(never)]
     pub(super) fn give<S: GroupSource>(
         &mut self,
@@ -126,21 +135,24 @@ impl<const N: usize> Cache<N> {
         keep: &[Keep; N],
         kind: usize,
         run: FrameRun,
-    ) -> (Result<(), FreeError>, Told) {
+    ) -> (Result<(), FreeError>, Option<Told>) {
         let kept = keep[kind % N];
+        let block = run.first().number() >> kept.order.get();
+        if run.first().is_aligned(kept.order) && self.trays[kind % N].give(block) {
+            return (Ok(()), None);
+        }
         let given = self.check(source, kept, run).and_then(|()| {
+            let known = kept.known(self.bank, block >> Group::LOG2);
             let tray = &mut self.trays[kind % N];
-            let block = run.first().number() >> kept.order.get();
-            let mut refused = 0;
-            if let Some(before) = tray.give(block)? {
-                refused += Self::give_back(source, kept, tray.keep(before));
-                if tray.count() >= kept.most {
-                    refused += Self::give_back(source, kept, tray.spill());
-                }
+            let mut refused = Self::give_back(source, kept, tray.prepare(block, known, kept.most)?);
+            while tray.is_full() {
+                refused += Self::give_back(source, kept, tray.spill());
             }
+            let given = tray.give(block);
+            debug_assert!(given, "there was a place for the block");
             Ok(refused)
         });
-        (given.map(drop), self.told(keep, given.unwrap_or(0)))
+        (given.map(drop), Some(self.told(keep, given.unwrap_or(0))))
     }
 
     /// Gives everything back, and forgets the bank.
@@ -148,12 +160,10 @@ impl<const N: usize> Cache<N> {
         let mut refused = 0;
         self.bank = (0, 0);
         for (tray, kept) in self.trays.iter_mut().zip(keep) {
-            if let Some(block) = tray.take() {
-                refused += Self::give_back(source, *kept, tray.keep(block));
+            while let Some(group) = tray.spill() {
+                refused += Self::give_back(source, *kept, Some(group));
             }
-            while let Some(row) = tray.spill() {
-                refused += Self::give_back(source, *kept, Some(row));
-            }
+            refused += Self::give_back(source, *kept, tray.forget());
         }
         self.told(keep, refused)
     }
@@ -178,18 +188,18 @@ impl<const N: usize> Cache<N> {
         distance < self.bank.1 && run.count() <= self.bank.1 - distance
     }
 
-    /// How many of a row's blocks the source refuses.
-    fn give_back<S: GroupSource>(source: &S, kept: Keep, row: Option<(u64, u64)>) -> usize {
-        let Some(row) = row else { return 0 };
+    /// How many of a group's blocks the source refuses.
+    fn give_back<S: GroupSource>(source: &S, kept: Keep, group: Option<(u64, u64)>) -> usize {
+        let Some(group) = group else { return 0 };
         // SAFETY: the blocks were in this cache: who gave them promised that they were theirs, and they are in no tray any
         // more.
-        let freed = unsafe { source.free_group(kept.group(row)) };
+        let freed = unsafe { source.free_group(kept.group(group)) };
         freed.map_or_else(|refused| refused.get() as usize, |()| 0)
     }
 
     fn told(&self, keep: &[Keep; N], refused: usize) -> Told {
         let frames =
-            self.trays.iter().zip(keep).map(|(tray, kept)| (tray.all() as usize) << kept.order.get());
+            self.trays.iter().zip(keep).map(|(tray, kept)| (tray.count() as usize) << kept.order.get());
         Told { kept: frames.sum(), refused }
     }
 }

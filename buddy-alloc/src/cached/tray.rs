@@ -1,183 +1,232 @@
-//! What one CPU keeps of one order: the block that came last, a batch to take from, and rows of what goes back.
+//! What one CPU keeps of one order: the block that came last, and others as bits of their groups.
 //!
 //! ```text
-//!   hand    block 0x1234                 the last one given: the next one taken
-//!   stock   [ number 0x40 | 0110…0 ]     the batch that came from the engine, by a bit each: taken from next
-//!   rows    [ number 0x40 | 1000…0 ]     given and not taken again; row i is for groups whose number is i modulo 16
-//!           [ number 0x11 | 0000…1 ]     and goes back whole
-//!           …
+//!   hand    block 0x40·64 + 7        the one given last: the next one taken
+//!
+//!   place    0     1     2           place i is for groups whose number is i modulo 32
+//!   group   0x40  0x11  0x22  …
+//!   here    0110  0001  0000         bit set = the block is here
+//!   away    1001  1110  0111         bit set = it is not, and lies in a bank: it may be given
+//!             ▲
+//!           open: further blocks come from here, the lowest first
 //! ```
-//! What was given goes back rather than out again, so that the engine goes on choosing where blocks lie: a stack of the
-//! blocks given last would hand out the oldest holes at random. Rows of bits rather than lists, because a block that is
-//! given twice is then seen, and neighbours go back in one call.
+//! A block that is given joins the others of its group, if that has its place; else the group that is there goes back to
+//! the source whole, in one call. So most calls change one word, neighbours go back together, and a block that is given
+//! twice is seen.
+//!
+//! When the open group is used up, the next is opened if it lies lower than where the last batch came from is opened: the source would
+//! choose it, too. What lies higher waits to go back, so that the source goes on choosing where blocks lie: a stack of the
+//! blocks given last would hand out holes at random, and the memory would be broken up.
 #![forbid(unsafe_code)]
 
 use hectare_core::FreeError;
 
 use crate::group::Group;
 
-const ROWS: usize = 16;
+/// Places; a power of two.
+const PLACES: usize = 32;
 
 /// No block: no frame has so high a number.
-const NOTHING: u64 = u64::MAX;
+pub(super) const NOTHING: u64 = u64::MAX;
 
 /// Blocks by number: that of the first frame, divided by the block's length.
 ///
 /// # Invariants
-/// * `filled` has a bit for each row that keeps a block
-/// * no block is in two of hand, stock and rows
-/// * `count` is the number of blocks in the rows
+/// * a group is in the place of its number
+/// * no block is in hand and in its group, too; no block is both here and away
+/// * `room` and the number of blocks that are here, but for the one in hand, are `most`
+/// * a block that is away lies in a bank
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tray {
     hand: u64,
-    stock: Row,
-    rows: [Row; ROWS],
-    filled: u32,
-    count: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Row {
-    number: u64,
-    blocks: u64,
-}
-
-impl Row {
-    const EMPTY: Self = Self { number: 0, blocks: 0 };
-
-    /// Takes the lowest block of a row that has one.
-    #[inline(always)]
-    fn take(&mut self) -> u64 {
-        let block = self.number << Group::LOG2 | u64::from(self.blocks.trailing_zeros());
-        self.blocks &= self.blocks.wrapping_sub(1);
-        block
-    }
-
-    #[inline(always)]
-    fn holds(&self, block: u64) -> bool {
-        self.number == block >> Group::LOG2 && self.blocks >> (block & 63) & 1 == 1
-    }
+    /// The place that blocks are taken from.
+    open: usize,
+    /// The place that was emptied last.
+    next: usize,
+    /// How many more blocks it may keep.
+    room: i32,
+    most: i32,
+    /// The group of the last batch from the source.
+    last: u64,
+    numbers: [u64; PLACES],
+    here: [u64; PLACES],
+    away: [u64; PLACES],
 }
 
 impl Tray {
-    pub(super) const EMPTY: Self =
-        Self { hand: NOTHING, stock: Row::EMPTY, rows: [Row::EMPTY; ROWS], filled: 0, count: 0 };
+    pub(super) const EMPTY: Self = Self {
+        hand: NOTHING,
+        open: 0,
+        next: 0,
+        room: 0,
+        most: 0,
+        last: 0,
+        numbers: [NOTHING; PLACES],
+        here: [0; PLACES],
+        away: [0; PLACES],
+    };
 
-    /// How many blocks the rows keep.
+    /// How many blocks it keeps, but for the one in hand.
     pub(super) fn count(&self) -> u32 {
-        self.count
+        (self.most - self.room) as u32
     }
 
-    /// How many blocks the rows and the stock keep.
-    pub(super) fn all(&self) -> u32 {
-        self.count + self.stock.blocks.count_ones()
+    /// Whether there is no room for one block more.
+    pub(super) fn is_full(&self) -> bool {
+        self.room <= 0
     }
 
-    /// Whether there is a block in hand.
+    /// Takes the block in hand, or the lowest of the open group; or [`NOTHING`], which is compared faster than an `Option`.
     #[inline(always)]
-    pub(super) fn has_hand(&self) -> bool {
-        self.hand != NOTHING
-    }
-
-    /// Takes the block in hand, or the lowest of the stock.
-    #[inline(always)]
-    pub(super) fn take(&mut self) -> Option<u64> {
-        let block = core::mem::replace(&mut self.hand, NOTHING);
+    pub(super) fn take_at_hand(&mut self) -> u64 {
+        let block = self.hand;
         if block != NOTHING {
-            Some(block)
-        } else if self.stock.blocks != 0 {
-            Some(self.stock.take())
-        } else {
-            None
+            self.hand = NOTHING;
+            return block;
         }
+        let at = self.open % PLACES;
+        let blocks = self.here[at];
+        if blocks == 0 {
+            return NOTHING;
+        }
+        let rest = blocks & (blocks - 1);
+        self.here[at] = rest;
+        self.away[at] |= blocks ^ rest;
+        self.room += 1;
+        self.numbers[at] << Group::LOG2 | u64::from(blocks.trailing_zeros())
     }
 
-    /// A batch to take from, once the stock is empty.
-    pub(super) fn stock(&mut self, number: u64, blocks: u64) {
-        debug_assert_eq!(self.stock.blocks, 0, "the stock is empty");
-        self.stock = Row { number, blocks };
-    }
-
-    /// Takes the lowest block of the first row that has one.
+    /// The same.
     #[inline]
-    pub(super) fn take_row(&mut self) -> Option<u64> {
-        let at = self.filled.trailing_zeros();
-        let row = self.rows.get_mut(at as usize)?;
-        let block = row.take();
-        self.filled &= !(u32::from(row.blocks == 0) << at);
-        self.count -= 1;
-        Some(block)
+    pub(super) fn take(&mut self) -> Option<u64> {
+        Some(self.take_at_hand()).filter(|block| *block != NOTHING)
     }
 
-    /// Keeps a block in hand; the one that was there, if any, must find [a row](Self::keep).
-    ///
-    /// # Errors
-    /// [`FreeError::NotAllocated`] if it is kept already.
+    /// Opens the next group that has blocks, if it lies no higher than the last batch came from, or `any`; its lowest block.
+    pub(super) fn take_from_other(&mut self, any: bool) -> Option<u64> {
+        let at = Self::next(self.filled(), self.open)?;
+        if !any && self.numbers[at] > self.last {
+            return None;
+        }
+        self.open = at;
+        self.take()
+    }
+
+    /// Keeps blocks from the source, and opens their group; what was in its place before. `known` blocks of the group lie in a
+    /// bank.
+    #[inline]
+    pub(super) fn stock(&mut self, number: u64, blocks: u64, known: u64) -> Option<(u64, u64)> {
+        let other = self.make_place(number, known);
+        let at = Self::place(number);
+        self.here[at] |= blocks;
+        self.away[at] &= !blocks;
+        self.room -= blocks.count_ones() as i32;
+        (self.open, self.last) = (at, number);
+        other
+    }
+
+    /// Keeps a block whose group has its place; whether it did: not if it is kept already, not known to lie in a bank, or one
+    /// too many.
     #[inline(always)]
-    pub(super) fn give(&mut self, block: u64) -> Result<Option<u64>, FreeError> {
+    pub(super) fn give(&mut self, block: u64) -> bool {
+        let (number, position) = (block >> Group::LOG2, block & 63);
+        let at = Self::place(number);
         // The planted fault: a block is kept twice.
         let trusts = cfg!(hectare_plant = "cache_trusts");
-        if !trusts && (block == self.hand || self.holds(block)) {
-            return Err(FreeError::NotAllocated);
-        }
-        let before = core::mem::replace(&mut self.hand, block);
-        Ok(if before == NOTHING { None } else { Some(before) })
-    }
-
-    /// Keeps a block in hand, and the one that was there in a row that keeps others of its group; whether it did: not if
-    /// the rows would have `most` blocks then, another group has the row, or it is kept already.
-    #[inline(always)]
-    pub(super) fn give_near(&mut self, block: u64, most: u32) -> bool {
-        let number = self.hand >> Group::LOG2;
-        let at = Self::place(number);
-        let near = self.rows[at].number == number && self.count + 1 < most;
-        let trusts = cfg!(hectare_plant = "cache_trusts");
-        if !near || !trusts && (block == self.hand || self.holds(block)) {
+        if self.numbers[at] != number || !trusts && self.away[at] >> position & 1 == 0 {
             return false;
         }
-        self.rows[at].blocks |= 1 << (self.hand & 63);
-        self.filled |= 1 << at;
-        self.count += 1;
-        self.hand = block;
+        if self.hand == NOTHING {
+            self.hand = block;
+            return true;
+        }
+        if !trusts && self.hand == block || self.room <= 0 {
+            return false;
+        }
+        self.here[at] |= 1 << position;
+        self.away[at] &= !(1 << position);
+        self.room -= 1;
         true
     }
 
-    /// Keeps a block in its row; the row that was in its place, if another was.
-    #[inline]
-    pub(super) fn keep(&mut self, block: u64) -> Option<(u64, u64)> {
-        let number = block >> Group::LOG2;
+    /// Makes a place for a block's group, so that it can be given if there is room; what was in that place before. `known`
+    /// blocks of the group lie in a bank. At most `most` blocks are kept from now on.
+    ///
+    /// # Errors
+    /// [`FreeError::NotAllocated`] if the block is kept already.
+    pub(super) fn prepare(
+        &mut self,
+        block: u64,
+        known: u64,
+        most: u32,
+    ) -> Result<Option<(u64, u64)>, FreeError> {
+        let most = i32::try_from(most).unwrap_or(i32::MAX).max(1);
+        self.room += most - self.most;
+        self.most = most;
+        let (number, bit) = (block >> Group::LOG2, 1 << (block & 63));
         let at = Self::place(number);
-        let row = &mut self.rows[at];
-        let other = if row.number == number { Row::EMPTY } else { core::mem::replace(row, Row::EMPTY) };
-        (row.number, row.blocks) = (number, row.blocks | 1 << (block & 63));
-        self.filled |= 1 << at;
-        self.count = self.count + 1 - other.blocks.count_ones();
-        if other.blocks == 0 { None } else { Some((other.number, other.blocks)) }
+        if block == self.hand || self.numbers[at] == number && self.here[at] & bit != 0 {
+            return Err(FreeError::NotAllocated);
+        }
+        Ok(self.make_place(number, known))
     }
 
-    /// Empties the last row that keeps a block, or the stock.
+    /// Empties one group after the other, the open one last; its number and blocks.
     pub(super) fn spill(&mut self) -> Option<(u64, u64)> {
-        let Some(at) = self.filled.checked_ilog2() else {
-            let stock = core::mem::replace(&mut self.stock, Row::EMPTY);
-            return if stock.blocks == 0 { None } else { Some((stock.number, stock.blocks)) };
+        let others = self.filled() & !(1 << (self.open % PLACES));
+        let at = Self::next(others, self.next).unwrap_or(self.open % PLACES);
+        self.next = at;
+        self.empty(at)
+    }
+
+    /// Forgets which blocks lie in a bank; the block in hand, if there is one, as a group.
+    pub(super) fn forget(&mut self) -> Option<(u64, u64)> {
+        self.away = [0; PLACES];
+        let hand = core::mem::replace(&mut self.hand, NOTHING);
+        if hand == NOTHING { None } else { Some((hand >> Group::LOG2, 1 << (hand & 63))) }
+    }
+
+    /// A group has its place from now on, where `known` blocks of it may be; what was there before.
+    #[inline]
+    fn make_place(&mut self, number: u64, known: u64) -> Option<(u64, u64)> {
+        let at = Self::place(number);
+        let other = if self.numbers[at] == number {
+            None
+        } else {
+            let other = self.empty(at);
+            (self.numbers[at], self.away[at]) = (number, 0);
+            other
         };
-        let row = self.rows.get_mut(at as usize)?;
-        let blocks = core::mem::take(&mut row.blocks);
-        self.filled &= !(1 << at);
-        self.count -= blocks.count_ones();
-        Some((row.number, blocks))
+        self.away[at] |= known & !self.here[at];
+        other
     }
 
-    #[inline(always)]
-    fn holds(&self, block: u64) -> bool {
-        self.rows[Self::place(block >> Group::LOG2)].holds(block) || self.stock.holds(block)
+    fn empty(&mut self, at: usize) -> Option<(u64, u64)> {
+        let blocks = core::mem::take(&mut self.here[at]);
+        self.away[at] |= blocks;
+        self.room += blocks.count_ones() as i32;
+        if blocks == 0 { None } else { Some((self.numbers[at], blocks)) }
     }
 
-    /// The place of a group's row, below the number of rows.
+    /// The places that have blocks. Without a branch: which have is as good as random.
+    #[inline]
+    fn filled(&self) -> u32 {
+        (0..PLACES).fold(0, |filled, at| filled | u32::from(self.here[at] != 0) << at)
+    }
+
+    /// The first of some places that comes after `at`, and after the last place the first one.
+    #[inline]
+    fn next(places: u32, at: usize) -> Option<usize> {
+        let behind = places & (!1 << (at % PLACES));
+        let from = if behind == 0 { places } else { behind };
+        if from == 0 { None } else { Some(from.trailing_zeros() as usize) }
+    }
+
+    /// The place of a group.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "the low bits are wanted")]
     fn place(number: u64) -> usize {
-        number as usize % ROWS
+        number as usize % PLACES
     }
 }
 

@@ -238,7 +238,10 @@ impl<G: Geometry> Engine<'_, G> {
         let (at, shift) = (self.hand.hint(0), self.level(0).shift);
         let word = self.word_at(at);
         let mut rest = word;
-        for _ in 0..most.min(word.ones()) {
+        if most >= word.ones() {
+            rest = G::Word::ZERO;
+        }
+        for _ in 0..most.min(rest.ones()) {
             rest = rest & !(G::Word::ONE << rest.lowest());
         }
         let taken = word & !rest;
