@@ -162,9 +162,11 @@ impl<'m, G: Geometry> Engine<'m, G> {
     /// [`FreeError::Misaligned`] if the frame is no multiple of 2^k, [`FreeError::Foreign`] if a frame lies outside the
     /// banks, [`FreeError::NotAllocated`] if one is free already, [`FreeError::WrongSize`] if the geometry is exact and
     /// they are not one block. Nothing is changed then.
-    #[inline]
+    #[inline(always)]
     pub fn free_order(&mut self, frame: Frame, order: Order) -> Result<(), FreeError> {
-        if order == Order::ZERO && self.banks.last_holds(frame, 1) && self.give_at_hand(self.offset(frame), 0)
+        if order == Order::ZERO
+            && self.banks.last_holds(frame, 1)
+            && self.give_at_hand::<false>(self.offset(frame), 0)
         {
             return Ok(());
         }
@@ -204,7 +206,7 @@ impl<'m, G: Geometry> Engine<'m, G> {
         if u32::from(order.get()) == G::HUGE
             && frame.is_aligned(order)
             && self.banks.last_holds(frame, 1 << G::HUGE)
-            && self.give_at_hand(self.offset(frame), G::HUGE)
+            && self.give_at_hand::<false>(self.offset(frame), G::HUGE)
         {
             return Ok(());
         }
@@ -215,7 +217,7 @@ impl<'m, G: Geometry> Engine<'m, G> {
             return Err(FreeError::Foreign);
         }
         let offset = self.offset(frame);
-        if self.give_at_hand(offset, u32::from(order.get())) {
+        if self.give_at_hand::<true>(offset, u32::from(order.get())) {
             return Ok(());
         }
         if G::EXACT {

@@ -23,8 +23,8 @@ impl<G: Geometry> Engine<'_, G> {
         }
         self.set(level, row, mask);
         self.free += 1 << order;
-        if order != 0 && self.slot(level, row) <= self.hand.hint(order) {
-            self.hand.remember(order, offset);
+        if order != 0 {
+            self.hand.remember(order, offset, self.slot(level, row) <= self.hand.hint(order));
         }
         Ok(())
     }

@@ -73,14 +73,15 @@ impl Hand {
         }
     }
 
-    /// Remembers a block that was given back.
+    /// Remembers a block that was given back, if `so`. Without a branch: it is as good as random.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "below the length")]
-    pub(super) fn remember(&mut self, order: u32, offset: usize) {
+    pub(super) fn remember(&mut self, order: u32, offset: usize, so: bool) {
         if let Some(top) = self.tops.get_mut(order as usize) {
             let place = usize::from(*top) % RECENT;
-            *top = ((place + 1) % RECENT) as u8;
-            self.recent[order as usize][place] = offset;
+            *top = ((place + usize::from(so)) % RECENT) as u8;
+            let recent = &mut self.recent[order as usize][place];
+            *recent = if so { offset } else { *recent };
         }
     }
 
@@ -216,9 +217,10 @@ impl<G: Geometry> Engine<'_, G> {
     }
 
     /// Takes a block back that was allocated as one or in units of its level, if its row is at hand or may come there and
-    /// does not fill up; whether it did.
+    /// does not fill up; whether it did. `MIXED` says that orders come as they like: then there are no branches on what is as
+    /// good as random.
     #[inline(always)]
-    pub(super) fn give_at_hand(&mut self, offset: usize, order: u32) -> bool {
+    pub(super) fn give_at_hand<const MIXED: bool>(&mut self, offset: usize, order: u32) -> bool {
         let (level, class) = Self::place_of(order);
         let unit = Self::unit_of(level, offset);
         let row = unit >> G::LOG2;
@@ -226,25 +228,22 @@ impl<G: Geometry> Engine<'_, G> {
         let mask = low::<G>(class) << bit_number::<G>(unit);
         let before = self.word_at(at);
         let word = before | mask;
+        let hint = self.hand.hint(order);
+        // (Level 0 has no wholes, and what is read there says nothing.)
+        let are_parts = (level != 0) & !self.are_wholes(level, row, mask);
         // A row that fills up goes to its parent, unless it will give the next block.
-        if before & mask != G::Word::ZERO
-            || word == full::<G>() && at != self.hand.hint(order)
-            || level != 0 && !self.are_wholes(level, row, mask)
+        if (before & mask != G::Word::ZERO) | are_parts
+            || word == full::<G>() && at != hint
             || !self.is_block(offset, 1 << order)
+            || !(!MIXED && self.is_at_hand(level, row) || self.push_if_room(level, row))
         {
             return false;
-        }
-        if !self.is_at_hand(level, row) {
-            if !self.hand.has_room::<G>(level) {
-                return false;
-            }
-            self.push(level, row);
         }
         self.set_word_at(at, word);
         self.free += 1 << order;
         self.unmark(offset);
-        if order != 0 && at <= self.hand.hint(order) {
-            self.hand.remember(order, offset);
+        if order != 0 {
+            self.hand.remember(order, offset, at <= hint);
         }
         true
     }
@@ -284,7 +283,8 @@ impl<G: Geometry> Engine<'_, G> {
     /// may change meanwhile.
     #[inline(always)]
     pub(super) fn bring(&mut self, level: usize, row: usize) -> bool {
-        self.is_at_hand(level, row) || self.bring_more(level, row)
+        // The row is full if its parent speaks for it.
+        self.row(level, row) != full::<G>() && self.push_if_room(level, row) || self.bring_more(level, row)
     }
 
     #[inline(never)]
@@ -310,6 +310,22 @@ impl<G: Geometry> Engine<'_, G> {
             self.settle(level);
         }
         self.push(level, row);
+    }
+
+    /// A row that speaks for itself comes to hand, if it is not there and there is room; whether it is there. Without a
+    /// branch on whether it was: that is as good as random.
+    #[inline(always)]
+    fn push_if_room(&mut self, level: usize, row: usize) -> bool {
+        let (at, shift) = self.note_of(level, row);
+        let (note, mark) = (self.word_at(at), G::Word::truncate(1 << AT_HAND) << shift);
+        if !self.hand.has_room::<G>(level) {
+            return note & mark != G::Word::ZERO;
+        }
+        self.set_word_at(at, note | mark);
+        let length = &mut self.hand.lengths[Hand::list(level)];
+        self.hand.rows[Hand::list(level)][*length % ROWS] = Hand::with_level(level, row);
+        *length += usize::from(note & mark == G::Word::ZERO);
+        true
     }
 
     /// A row that speaks for itself comes to hand, where there is room.
@@ -392,26 +408,26 @@ impl<G: Geometry> Engine<'_, G> {
         word == full::<G>() || self.noted(0, at.wrapping_sub(self.level(0).shift)) != Self::class(word)
     }
 
-    /// The index learns of a row that was at hand; a full one goes to its parent. Whether it is the row of order 0's hint.
+    /// The index learns of a row that is, or was, at hand; a full one goes to its parent. Whether it is the row of order 0's
+    /// hint. Without a branch on what there is to learn: that is as good as random.
     #[inline]
     fn settle_row(&mut self, level: usize, row: usize) -> bool {
         let (note, shift) = self.note_of(level, row);
         let notes = self.word_at(note);
         #[expect(clippy::cast_possible_truncation, reason = "four bits")]
         let noted = (notes >> shift).widen() as u32 & 15;
-        if noted >> AT_HAND == 0 {
+        let at = self.slot(level, row);
+        let word = self.word_at(at);
+        if word == full::<G>() && noted >> AT_HAND == 0 {
+            // A whole by now.
             return false;
         }
-        let at = self.slot(level, row);
-        let (word, before) = (self.word_at(at), noted & 7);
-        let empty = word == G::Word::ZERO || word == full::<G>();
-        let class = if empty { 0 } else { Runs::<G>::of(word).largest() + 1 };
+        let some = (word != G::Word::ZERO) & (word != full::<G>());
+        let class = (Runs::<G>::of(word).largest() + 1) * u32::from(some);
         let (kept, new) =
             (notes & !(G::Word::truncate(15) << shift), G::Word::truncate(class.into()) << shift);
         self.set_word_at(note, kept | new);
-        if before != class {
-            self.move_in_index(level, row, before, class);
-        }
+        self.move_in_index(level, row, noted & 7, class);
         if word == full::<G>() {
             self.forget(level, row);
             self.fill(level, row);

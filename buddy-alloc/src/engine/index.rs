@@ -43,8 +43,8 @@ impl<G: Geometry> Engine<'_, G> {
     pub(super) fn move_in_index(&mut self, level: usize, row: usize, from: u32, to: u32) {
         let here = self.level(level);
         let (number, tier) = (row.wrapping_sub(here.first), here.tiers[0]);
-        let left = if from == 0 { G::Word::ZERO } else { bit::<G>(number) };
-        let entered = if to == 0 { G::Word::ZERO } else { bit::<G>(number) };
+        let mask = |so: bool| G::Word::truncate(u64::from(so)) << bit_number::<G>(number);
+        let (left, entered) = (mask((from != 0) & (from != to)), mask((to != 0) & (from != to)));
         let (from, to) = (from.saturating_sub(1), to.saturating_sub(1));
         let (leaves, enters) = (Self::entry(tier, number, from), Self::entry(tier, number, to));
         let before = self.word_at(leaves);
