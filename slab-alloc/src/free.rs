@@ -13,6 +13,10 @@ use core::fmt;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+mod batch;
+
+pub use batch::{Batch, Mail, Parcel};
+
 /// Whether links are encoded and free objects marked.
 pub const HARDENED: bool = cfg!(feature = "hosted-hardened");
 
@@ -158,64 +162,6 @@ impl Chain {
     #[inline(always)]
     pub fn replace(&self, chain: Self) {
         self.0.set(chain.0.get());
-    }
-
-    /// The first address, giving the chain up: for a word that others take it from.
-    #[must_use]
-    pub fn into_first(self) -> *mut u8 {
-        self.0.get()
-    }
-
-    /// The chain whose first object this is.
-    ///
-    /// # Safety
-    /// The pointer came from [`into_first`](Self::into_first), or is an object with a link stored by
-    /// [`Batch::attach`], and is turned into a chain once.
-    #[must_use]
-    pub unsafe fn from_first(first: *mut u8) -> Self {
-        Self(Cell::new(first))
-    }
-}
-
-/// A chain that knows its last object, so that another can be attached behind it.
-///
-/// * `last` is null if and only if the chain is empty, and else the object that was pushed first.
-#[derive(Debug, Default)]
-pub struct Batch {
-    chain: Chain,
-    last: Cell<*mut u8>,
-}
-
-impl Batch {
-    /// Without objects.
-    #[expect(clippy::declare_interior_mutable_const, reason = "an initial value")]
-    pub const EMPTY: Self = Self { chain: Chain::EMPTY, last: Cell::new(ptr::null_mut()) };
-
-    /// The object pushed last, for comparing and looking up only.
-    #[must_use]
-    pub fn first(&self) -> Option<NonNull<u8>> {
-        NonNull::new(self.chain.0.get())
-    }
-
-    /// Puts an object in front.
-    pub fn push(&self, object: Free) {
-        if self.chain.is_empty() {
-            self.last.set(object.0.as_ptr());
-        }
-        self.chain.push(object);
-    }
-
-    /// All of them; nothing is left.
-    #[must_use]
-    pub fn take(&self) -> Self {
-        Self { chain: self.chain.take(), last: Cell::new(self.last.replace(ptr::null_mut())) }
-    }
-
-    /// Links the last object to `next`. To be called with the batch still ours; without effect if it is empty.
-    pub fn attach(&self, next: *mut u8) {
-        if let Some(last) = NonNull::new(self.last.get()) {
-            Free(last).link(next);
-        }
     }
 }
 

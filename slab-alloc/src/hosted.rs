@@ -236,32 +236,45 @@ fn overflow(offset: usize, object: Free) {
 ///
 /// # Safety
 /// As [`free`]; `word` is what the table says.
-#[cold]
 #[inline(never)]
 unsafe fn free_other(block: *mut u8, word: u32) {
+    let heap = thread::current();
+    if let (Some(block), false) = (NonNull::new(block), HARDENED) {
+        // SAFETY: if it is collected, as in `free`; otherwise nothing is written.
+        let object = unsafe { Free::new(block) };
+        if let Ok(posting) = heap.collect(word, object) {
+            return heap.post_full(&PROCESS, posting);
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { free_any(block, word) }
+}
+
+/// Frees whatever it is.
+///
+/// # Safety
+/// As [`free_other`].
+#[cold]
+#[inline(never)]
+unsafe fn free_any(block: *mut u8, word: u32) {
     let Some(block) = NonNull::new(block) else { return };
     match Entry::of(word) {
         Entry::Nothing if HARDENED => hardened::not_a_block(),
         Entry::Nothing => {
             PROCESS.rejected.fetch_add(1, Ordering::Relaxed);
         }
-        Entry::Small { owner, class } => {
+        Entry::Small { class, .. } => {
             if HARDENED {
                 hardened::check_block(block, class);
             }
             // SAFETY: as in `free`.
             let object = unsafe { Free::new(block) };
-            let heap = thread::current();
-            // Another's, as nearly always.
-            if !heap.is_none() && heap.offset_of(word) >= BINS {
-                return heap.send(&PROCESS, owner, class, object);
-            }
             let _ = thread::with_heap(|heap| {
                 // A heap may just have been taken over by this very thread.
                 if heap.offset_of(word) < BINS {
                     heap.overflow(&PROCESS, class, object);
                 } else {
-                    heap.send(&PROCESS, owner, class, object);
+                    heap.send(&PROCESS, word, object);
                 }
             });
         }

@@ -1,20 +1,20 @@
-//! Where other threads leave what belongs to this one: whole batches at a time, taken all at once.
+//! Where other threads leave what belongs to this one: whole parcels at a time, taken all at once.
 //!
 //! ```text
-//!  sender:  batch ─► its last object's link = head ─► compare-and-swap head = its first object
-//!  owner:   swap head = null ─► everything, newest batch first
+//!  sender:  parcel ─► its last object's link = head ─► compare-and-swap head = its first object
+//!  owner:   swap head = null ─► everything, newest parcel first
 //! ```
 //! Nothing is ever popped singly, so a head that was taken and came back (ABA) does no harm: the swap of a sender says "my
 //! last object is followed by whatever is there now", and that is true whenever it succeeds.
 //!
 //! An owner may go away. Then its state becomes [`Presence::AWAY`], and whoever finds mail there may take its place with
 //! [`claim`](Presence::claim). Sender and owner each write first and read the other's word afterwards, both in one total
-//! order: at least one of them sees the other, so no batch lies in the box of an owner who is away with nobody knowing.
+//! order: at least one of them sees the other, so no parcel lies in the box of an owner who is away with nobody knowing.
 #![expect(unsafe_code, reason = "turns the word of the box back into a chain")]
 
 use hectare_core::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 
-use crate::free::{Batch, Chain};
+use crate::free::{Mail, Parcel};
 
 // Planted faults, which the loom models must catch.
 const PUBLISH: Ordering =
@@ -22,7 +22,7 @@ const PUBLISH: Ordering =
 const TAKE: Ordering =
     if cfg!(hectare_plant = "inbox_unacquired") { Ordering::Relaxed } else { Ordering::Acquire };
 
-/// A box of batches.
+/// A box of parcels.
 #[derive(Debug, Default)]
 pub struct Inbox(AtomicPtr<u8>);
 
@@ -42,13 +42,12 @@ impl Inbox {
         !self.0.load(Ordering::Relaxed).is_null()
     }
 
-    /// Leaves a batch. Lock-free: one successful compare-and-swap. An empty batch is no mail.
-    pub fn post(&self, batch: Batch) {
-        let Some(first) = batch.first() else { return };
+    /// Leaves a parcel. Lock-free: one successful compare-and-swap.
+    pub fn post(&self, parcel: Parcel) {
         let mut head = self.0.load(Ordering::Relaxed);
         loop {
-            batch.attach(head);
-            match self.0.compare_exchange_weak(head, first.as_ptr(), PUBLISH, Ordering::Relaxed) {
+            parcel.attach(head);
+            match self.0.compare_exchange_weak(head, parcel.first(), PUBLISH, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => head = now,
             }
@@ -57,10 +56,10 @@ impl Inbox {
 
     /// Takes everything. Wait-free.
     #[must_use]
-    pub fn take(&self) -> Chain {
+    pub fn take(&self) -> Mail {
         let first = self.0.swap(core::ptr::null_mut(), TAKE);
-        // SAFETY: a head is the first object of a batch that `post` attached to the head before; the swap takes it once.
-        unsafe { Chain::from_first(first) }
+        // SAFETY: a head is the first object of a parcel that `post` attached to the head before; the swap takes it once.
+        unsafe { Mail::from_first(first) }
     }
 }
 

@@ -32,6 +32,7 @@ mod mailbox;
 mod memory;
 pub mod object_cache;
 mod owner;
+mod prefetch;
 pub mod raw_cache;
 pub mod shared_cache;
 pub mod size_class;

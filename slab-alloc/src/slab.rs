@@ -17,6 +17,7 @@
 use core::ptr::NonNull;
 
 use crate::geometry::{BITS, Geometry, HEADER_BYTES};
+use crate::prefetch;
 
 #[derive(Debug)]
 #[repr(C)]
@@ -238,10 +239,8 @@ impl Slab {
                 let index = word * BITS + bits.trailing_zeros() as usize;
                 // SAFETY: the objects lie inside the slab whatever the colour (geometry): `index` is one's.
                 let object = unsafe { first.add(index * geometry.stride) };
-                // Their users will write to them soon. A processor waits for one missing line after the other to write to,
-                // but reads many side by side.
-                // SAFETY: inside the slab, which is valid for reads; initialised or not.
-                let _ = unsafe { object.cast::<core::mem::MaybeUninit<u8>>().read_volatile() };
+                // Their users will write to them soon.
+                prefetch::to_write(object);
                 *place = Some(object);
                 bits &= bits - 1;
                 left -= 1;

@@ -1,4 +1,9 @@
-#![allow(clippy::std_instead_of_alloc, clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::std_instead_of_alloc,
+    clippy::unwrap_used,
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "tests"
+)]
 
 use core::mem::MaybeUninit;
 use std::vec::Vec;
@@ -37,15 +42,41 @@ fn a_chain_is_a_stack() {
 }
 
 #[test]
-fn a_batch_is_attached_before_a_chain() {
-    let mut memory = [const { MaybeUninit::uninit() }; 5];
-    let (rest, batch) = (Chain::EMPTY, Batch::EMPTY);
-    for (index, object) in objects(&mut memory).into_iter().enumerate() {
-        if index < 2 { rest.push(object) } else { batch.push(object) }
+fn a_parcel_brings_every_object_once() {
+    for (bytes, parcels) in
+        [(8, [3, 2, 1]), (16, [1, 4, 2]), (24, [7, 1, 3]), (64, [20, 9, 8]), (128, [8, 17, 1])]
+    {
+        let count: usize = parcels.iter().sum();
+        // As large as they say, so that Miri sees what is written beyond.
+        let layout = core::alloc::Layout::from_size_align(bytes, 8).unwrap();
+        let place = || {
+            // SAFETY: not empty.
+            NonNull::new(unsafe { std::alloc::alloc(layout) }).unwrap()
+        };
+        let places: Vec<_> = (0..count).map(|_| place()).collect();
+        let (batch, mut first, mut posted) = (Batch::EMPTY, ptr::null_mut(), places.iter());
+        for length in parcels {
+            for place in posted.by_ref().take(length) {
+                // SAFETY: `bytes` bytes, ours.
+                unsafe { batch.push(Free::new(*place), bytes) };
+            }
+            let parcel = batch.take().unwrap();
+            assert!(batch.take().is_none(), "nothing is left");
+            parcel.attach(first);
+            first = parcel.first();
+        }
+        let mut came = Vec::new();
+        // SAFETY: given out by `first` above, everything attached.
+        unsafe { Mail::from_first(first) }.deliver(|object| {
+            // SAFETY: whoever has the object may write to all of it.
+            unsafe { object.address().write_bytes(0xEE, bytes) };
+            came.push(object.address());
+        });
+        came.sort_unstable();
+        let mut all = places;
+        all.sort_unstable();
+        assert_eq!(came, all, "objects of {bytes} bytes");
+        // SAFETY: allocated above with this layout.
+        all.iter().for_each(|place| unsafe { std::alloc::dealloc(place.as_ptr(), layout) });
     }
-    let batch = batch.take();
-    batch.attach(rest.into_first());
-    // SAFETY: given up by `into_first`, and attached.
-    let all = unsafe { Chain::from_first(batch.first().unwrap().as_ptr()) };
-    assert_eq!(core::iter::from_fn(|| all.pop()).count(), 5);
 }

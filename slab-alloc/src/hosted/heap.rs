@@ -21,7 +21,7 @@ use core::cell::Cell;
 use core::fmt;
 use core::ptr::{self, NonNull};
 
-use super::map::{BIN, Entry, NO_KEY, key_of};
+use super::map::{BIN, BIN_LOG2, BINS, Entry, NO_KEY, key_of, owner_of};
 use super::process::Process;
 use super::span::{Span, Spans, granules_of, reference, span_of};
 use super::system::System;
@@ -48,11 +48,16 @@ struct Class {
 
 /// Objects for another heap.
 struct Out {
-    owner: Cell<u32>,
+    /// The owner's key, as [`Heap::key`] is ours; [`NO_KEY`] if there is none yet.
+    key: Cell<u32>,
     /// Bytes until the batch is posted; an object counts as [`OUT_LEAST`] at least.
     left: Cell<i32>,
     batch: Batch,
 }
+
+/// What is to be posted after an object was collected.
+#[must_use]
+pub(crate) struct Posting<'a>(Option<&'a Out>);
 
 const OUTS: usize = 8;
 /// A batch is posted when it has so many bytes, or 64 objects.
@@ -115,7 +120,7 @@ impl Heap {
             classes: [const {
                 Class { spare: Chain::EMPTY, partial: Spans::EMPTY, current: Cell::new(ptr::null()) }
             }; CLASSES],
-            outs: [const { Out { owner: Cell::new(0), left: Cell::new(0), batch: Batch::EMPTY } }; OUTS],
+            outs: [const { Out { key: Cell::new(NO_KEY), left: Cell::new(0), batch: Batch::EMPTY } }; OUTS],
             mail: Mail { inbox: Inbox::new(), presence: Presence::new() },
         }
     }
@@ -125,9 +130,11 @@ impl Heap {
     /// # Safety
     /// `memory` is zeroed, large enough, aligned to 64, and ours for ever.
     pub(crate) unsafe fn begin(memory: NonNull<u8>, number: u32) -> &'static Self {
-        // SAFETY: (1) as the caller says; (2) zeros are a heap: numbers, null pointers, empty chains, an owner who is here.
+        // SAFETY: (1) as the caller says; (2) zeros are a heap: numbers, null pointers, empty chains, an owner
+        // who is here.
         let heap: &'static Self = unsafe { memory.cast::<Self>().as_ref() };
         heap.key.set(key_of(number));
+        heap.outs.iter().for_each(|out| out.key.set(NO_KEY));
         heap
     }
 
@@ -135,7 +142,7 @@ impl Heap {
         self.key.get() == NO_KEY
     }
 
-    /// The offset of a bin, if a word of the table is of a span of this heap; at least [`BINS`](super::map::BINS) if not.
+    /// The offset of a bin, if a word of the table is of a span of this heap; at least [`BINS`] if not.
     #[inline(always)]
     pub(crate) fn offset_of(&self, word: u32) -> u32 {
         word ^ self.key.get()
@@ -314,45 +321,59 @@ impl Heap {
 
     /// Takes in what others freed: into bins as far as they have room, if `to_bins`, or else to the spans.
     fn drain<S: System>(&'static self, process: &Process<S>, to_bins: bool) {
-        let mail = self.mail.inbox.take();
-        while let Some(object) = mail.pop() {
-            let address = object.address().as_ptr().addr();
+        self.mail.inbox.take().deliver(|object| {
             // SAFETY: an object's address.
-            let word = unsafe { process.map.word(&process.system, address) };
-            match Entry::of(word) {
-                Entry::Small { owner, class } if owner == self.number() => match self.parts(class) {
-                    Some((bin, _)) if to_bins && bin.room.get() > 0 => {
-                        bin.room.set(bin.room.get() - 1);
-                        bin.chain.push(object);
-                    }
-                    _ => self.give(process, object, to_bins),
-                },
+            let word = unsafe { process.map.word(&process.system, object.address().as_ptr().addr()) };
+            let offset = self.offset_of(word);
+            if offset >= BINS {
                 // Its span was adopted while it was on its way.
-                Entry::Small { owner, class } => self.send(process, owner, class, object),
-                _ => {}
+                return self.send(process, word, object);
             }
+            // SAFETY: below BINS, and a multiple of BIN as all words' are.
+            let bin = unsafe { self.bin(offset as usize) };
+            let room = bin.room.get();
+            if to_bins && room > 0 {
+                bin.room.set(room - 1);
+                bin.chain.push(object);
+            } else {
+                self.give(process, object, to_bins);
+            }
+        });
+    }
+
+    /// Puts an object of another heap into the batch for that, if one is being collected: the usual case.
+    #[inline(always)]
+    pub(crate) fn collect(&self, word: u32, object: Free) -> Result<Posting<'_>, Free> {
+        let Some(out) = self.outs.get(owner_of(word) as usize % OUTS) else { return Err(object) };
+        let offset = word ^ out.key.get();
+        if offset >= BINS {
+            return Err(object);
+        }
+        let size = SIZES.get(offset as usize >> BIN_LOG2).map_or(8, |size| i32::from(*size));
+        // SAFETY: the object is of this class: it has so many bytes.
+        unsafe { out.batch.push(object, size as usize) };
+        let left = out.left.get() - size.max(OUT_LEAST);
+        out.left.set(left);
+        Ok(Posting(if left <= 0 { Some(out) } else { None }))
+    }
+
+    /// Puts an object of another heap into the batch for that; `word` is what the table says of it.
+    pub(crate) fn send<S: System>(&'static self, process: &Process<S>, word: u32, object: Free) {
+        let Entry::Small { owner, .. } = Entry::of(word) else { return };
+        let Some(out) = self.outs.get(owner as usize % OUTS) else { return };
+        if out.key.get() != key_of(owner) {
+            Self::post(process, out);
+            out.key.set(key_of(owner));
+        }
+        if let Ok(posting) = self.collect(word, object) {
+            self.post_full(process, posting);
         }
     }
 
-    /// Puts an object of another heap into the batch for that.
-    #[inline]
-    pub(crate) fn send<S: System>(
-        &'static self,
-        process: &Process<S>,
-        owner: u32,
-        class: usize,
-        object: Free,
-    ) {
-        let Some(out) = self.outs.get(owner as usize % OUTS) else { return };
-        if out.owner.get() != owner {
-            Self::post(process, out);
-            out.owner.set(owner);
-        }
-        out.batch.push(object);
-        let size = SIZES.get(class).map_or(0, |size| i32::from(*size));
-        let left = out.left.get() - size.max(OUT_LEAST);
-        out.left.set(left);
-        if left <= 0 {
+    /// Posts a batch that is full.
+    #[inline(always)]
+    pub(crate) fn post_full<S: System>(&'static self, process: &Process<S>, posting: Posting<'_>) {
+        if let Some(out) = posting.0 {
             Self::post(process, out);
             self.count_call(process);
         }
@@ -363,11 +384,9 @@ impl Heap {
     #[inline(never)]
     fn post<S: System>(process: &Process<S>, out: &Out) {
         out.left.set(OUT_BYTES);
-        if out.batch.first().is_none() {
-            return;
-        }
-        let Some(heap) = process.heap(out.owner.get()) else { return };
-        heap.mail.inbox.post(out.batch.take());
+        let Some(parcel) = out.batch.take() else { return };
+        let Some(heap) = process.heap(owner_of(out.key.get())) else { return };
+        heap.mail.inbox.post(parcel);
         if heap.mail.presence.is_away_after_post() && heap.mail.presence.claim() {
             heap.tend(process);
             process.put_back(heap);

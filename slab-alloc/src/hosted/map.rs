@@ -39,6 +39,12 @@ pub(crate) const fn key_of(owner: u32) -> u32 {
     owner << OWNER_SHIFT
 }
 
+/// Whose a word or a key is, if it is of small objects.
+#[inline(always)]
+pub(crate) const fn owner_of(word: u32) -> u32 {
+    word >> OWNER_SHIFT
+}
+
 /// What a word of the table says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {

@@ -162,12 +162,12 @@ fn free(process: &Test, heap: &'static Heap, block: NonNull<u8>) {
     let word = unsafe { process.map.word(&process.system, block.as_ptr().addr()) };
     match Entry::of(word) {
         Entry::Nothing => panic!("a block that is nobody's"),
-        Entry::Small { owner, class } => {
+        Entry::Small { class, .. } => {
             // SAFETY: a live block, given up.
             let object = unsafe { Free::new(block) };
             heap::marked(&object);
             if heap.offset_of(word) >= BINS {
-                heap.send(process, owner, class, object);
+                heap.send(process, word, object);
             // SAFETY: the class's offset.
             } else if let Err(object) = unsafe { heap.push(class * BIN, object) } {
                 heap.overflow(process, class, object);
