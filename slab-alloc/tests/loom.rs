@@ -1,9 +1,9 @@
 //! The caches of many CPUs under loom, which runs every interleaving and every allowed outcome of weak memory.
 //!
 //! `RUSTFLAGS="--cfg hectare_loom" cargo test --release -p hectare-slab --test loom`. Magazines have two rounds here, the
-//! depot one magazine, the mailbox two places. The objects are loom's cells: an object that comes from one thread to
-//! another without everything that was written to it is reported. The planted faults (`mailbox_relaxed`,
-//! `depot_keeps_both`, `cpu_slot_shared`) must make it fail.
+//! depot one magazine, the mailbox two places; `-- --nocapture` shows how many executions each model has. The objects are
+//! loom's cells: an object that comes from one thread to another without everything that was written to it is reported. The
+//! planted faults (`mailbox_relaxed`, `depot_keeps_both`, `cpu_slot_shared`) must make it fail.
 #![cfg(hectare_loom)]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -86,7 +86,14 @@ impl Slots {
 /// The planted fault: two CPUs in one slot.
 const TAKEN: bool = !cfg!(hectare_plant = "cpu_slot_shared");
 
-// SAFETY: the swap lets one closure into a slot; its store releases, the next swap acquires.
+/// Takes a flag that is clear. A compare-and-swap: a swap that finds it set writes, too, and loom lets that write come after
+/// the owner's last one (even of two threads that do nothing else, and in `SeqCst`), which C++ forbids: a swap comes right
+/// behind the write that it reads. The flag would be stuck, and its slot never drained.
+fn claim(busy: &AtomicBool) -> bool {
+    busy.compare_exchange(false, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_ok()
+}
+
+// SAFETY: the compare-and-swap lets one closure into a slot; its store releases, the next swap acquires.
 unsafe impl CpuPin for Slots {
     fn slots(&self) -> u32 {
         2
@@ -94,7 +101,7 @@ unsafe impl CpuPin for Slots {
 
     fn with<R>(&self, f: impl FnOnce(Option<Slot>) -> R) -> R {
         for (number, busy) in self.0.iter().enumerate() {
-            if !busy.swap(TAKEN, Ordering::Acquire) {
+            if claim(busy) {
                 let result = f(Some(Slot::new(number as u16)));
                 busy.store(false, Ordering::Release);
                 return result;
@@ -105,7 +112,7 @@ unsafe impl CpuPin for Slots {
 
     fn request_drain(&self, drain: &(dyn Fn(Slot) + Sync)) {
         for (number, busy) in self.0.iter().enumerate() {
-            if !busy.swap(TAKEN, Ordering::Acquire) {
+            if claim(busy) {
                 drain(Slot::new(number as u16));
                 busy.store(false, Ordering::Release);
             }
@@ -175,11 +182,20 @@ fn use_three<P: CpuPin, L: RawLock>(cache: &Cache<P, L>, mark: u64) {
     }
 }
 
-/// The bound keeps a model to seconds; the slots and the lock give few places to be interrupted.
-fn check(model: impl Fn() + Sync + Send + 'static) {
+/// Runs every execution of a model, and says how many there were. The bound keeps a model to seconds; the slots and the lock
+/// give few places to be interrupted.
+fn check(name: &str, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(2);
-    builder.check(model);
+    let (count, start) =
+        (std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0)), std::time::Instant::now());
+    let counted = count.clone();
+    builder.check(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        model();
+    });
+    let count = count.load(std::sync::atomic::Ordering::Relaxed);
+    println!("{name}: {count} executions in {:.1} s", start.elapsed().as_secs_f64());
 }
 
 fn rejected<P: CpuPin, L: RawLock>(cache: &Cache<P, L>) {
@@ -189,7 +205,7 @@ fn rejected<P: CpuPin, L: RawLock>(cache: &Cache<P, L>) {
 
 #[test]
 fn two_cpus_exchange_magazines() {
-    check(|| {
+    check("two_cpus_exchange_magazines", || {
         let cache = cache(Slots::new(), SpinLock::new());
         let other = {
             let cache = cache.clone();
@@ -203,7 +219,7 @@ fn two_cpus_exchange_magazines() {
 
 #[test]
 fn an_object_freed_elsewhere_comes_back_whole() {
-    check(|| {
+    check("an_object_freed_elsewhere_comes_back_whole", || {
         let cache = cache(Slots::new(), SpinLock::new());
         let object = cache.allocate().unwrap();
         Object::write(object, 1);
@@ -225,7 +241,7 @@ fn an_object_freed_elsewhere_comes_back_whole() {
 
 #[test]
 fn a_drain_meets_an_allocation() {
-    check(|| {
+    check("a_drain_meets_an_allocation", || {
         let cache = cache(Slots::new(), SpinLock::new());
         use_three(&cache, 30);
         let other = {
@@ -239,6 +255,31 @@ fn a_drain_meets_an_allocation() {
         // SAFETY: a live object.
         unsafe { cache.free(object) }.unwrap();
         rejected(&cache);
+    });
+}
+
+/// The last object of a slab comes back on one CPU while another gives empty slabs to the source.
+#[test]
+fn a_slab_retires_while_its_object_comes_back() {
+    check("a_slab_retires_while_its_object_comes_back", || {
+        let cache = cache(Slots::new(), SpinLock::new());
+        let object = cache.allocate().unwrap();
+        let address = object.expose_provenance();
+        let other = {
+            let cache = cache.clone();
+            thread::spawn(move || {
+                let object = NonNull::<Object>::with_exposed_provenance(address);
+                Object::write(object, 6);
+                // SAFETY: handed over to this thread.
+                unsafe { cache.free(object) }.unwrap();
+                let _ = cache.flush();
+            })
+        };
+        cache.shrink_all().unwrap();
+        other.join().unwrap();
+        rejected(&cache);
+        cache.shrink_all().unwrap();
+        assert_eq!(cache.info().unwrap().slabs, 0, "nothing holds the slab any more");
     });
 }
 
@@ -259,7 +300,7 @@ unsafe impl CpuPin for Interrupted {
 /// A slot that is in use further up: another one or the shared path, and nothing is lost.
 #[test]
 fn an_interrupted_slot_takes_another_path() {
-    check(|| {
+    check("an_interrupted_slot_takes_another_path", || {
         let slots = Arc::new(Slots::new());
         let cache = cache(Interrupted(slots.clone()), SpinLock::new());
         let other = {
@@ -285,7 +326,7 @@ fn an_interrupted_slot_takes_another_path() {
 /// The lock is busy: frees wait in the mailbox, and whoever has the lock next takes them in, whole.
 #[test]
 fn frees_wait_in_the_mailbox() {
-    check(|| {
+    check("frees_wait_in_the_mailbox", || {
         let cache = cache(NoCpu, TryLock(AtomicBool::new(false)));
         let (first, second) = (cache.allocate().unwrap(), cache.allocate().unwrap());
         let address = first.expose_provenance();
@@ -353,5 +394,5 @@ fn share_a_heap() {
 
 #[test]
 fn two_cpus_share_a_heap() {
-    check(|| large(share_a_heap).join().unwrap());
+    check("two_cpus_share_a_heap", || large(share_a_heap).join().unwrap());
 }

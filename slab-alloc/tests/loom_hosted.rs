@@ -10,10 +10,11 @@
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use hectare_slab::free::{Batch, Chain, Free};
+use hectare_slab::free::{Batch, Free};
 use hectare_slab::inbox::{Inbox, Presence};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 
 const OBJECTS: usize = 3;
@@ -60,10 +61,12 @@ impl Heap {
             self.cells[*number].with_mut(|cell| unsafe { *cell += 1 });
             // SAFETY: below OBJECTS.
             let place = unsafe { self.memory.cast::<[usize; 2]>().add(*number) };
-            // SAFETY: 16 bytes, ours.
-            batch.push(unsafe { Free::new(place.cast()) });
+            // SAFETY: 16 bytes, ours: it can carry one other.
+            unsafe { batch.push(Free::new(place.cast()), 16) };
         }
-        self.inbox.post(batch);
+        if let Some(parcel) = batch.take() {
+            self.inbox.post(parcel);
+        }
         if self.presence.is_away_after_post() && self.presence.claim() {
             self.tend();
             self.put_back();
@@ -74,9 +77,8 @@ impl Heap {
     fn tend(&self) -> usize {
         // SAFETY: exclusively ours: the owner's, or claimed.
         self.own.with_mut(|own| unsafe { *own += 1 });
-        let mail: Chain = self.inbox.take();
         let mut count = 0;
-        while let Some(object) = mail.pop() {
+        self.inbox.take().deliver(|object| {
             let number = (object.address().as_ptr().addr() - self.memory.as_ptr().addr()) / 16;
             // SAFETY: the object came to us.
             self.cells[number].with_mut(|cell| unsafe {
@@ -84,7 +86,7 @@ impl Heap {
                 *cell = 2;
             });
             count += 1;
-        }
+        });
         count
     }
 
@@ -107,9 +109,24 @@ impl Heap {
     }
 }
 
+/// Runs every execution of a model with at most so many preemptions, or with any number, and says how many there were.
+fn check(name: &str, preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions;
+    let (count, start) =
+        (std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0)), std::time::Instant::now());
+    let counted = count.clone();
+    builder.check(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        model();
+    });
+    let count = count.load(std::sync::atomic::Ordering::Relaxed);
+    println!("{name}: {count} executions in {:.1} s", start.elapsed().as_secs_f64());
+}
+
 #[test]
 fn a_two_senders_and_an_owner() {
-    loom::model(|| {
+    check("a_two_senders_and_an_owner", None, || {
         let heap = Heap::new();
         let senders = [vec![0, 1], vec![2]].map(|numbers| {
             let heap = Arc::clone(&heap);
@@ -125,7 +142,7 @@ fn a_two_senders_and_an_owner() {
 
 #[test]
 fn b_an_owner_goes_while_mail_comes() {
-    loom::model(|| {
+    check("b_an_owner_goes_while_mail_comes", None, || {
         let heap = Heap::new();
         let sender = {
             let heap = Arc::clone(&heap);
@@ -141,7 +158,7 @@ fn b_an_owner_goes_while_mail_comes() {
 
 #[test]
 fn c_one_of_two_stands_in() {
-    loom::model(|| {
+    check("c_one_of_two_stands_in", Some(3), || {
         let heap = Heap::new();
         heap.put_back();
         let senders = [0, 2].map(|number| {
@@ -158,5 +175,115 @@ fn c_one_of_two_stands_in() {
             heap.tend();
         }
         heap.check(&[0, 2]);
+    });
+}
+
+/// Two heaps, and one object of a span that the second adopts from the first.
+struct Pair {
+    heaps: [Mailed; 2],
+    memory: NonNull<[usize; 2]>,
+    /// The word of the table: whose the span is.
+    word: AtomicU32,
+    /// The span's descriptor, which its owner alone touches: objects that came back.
+    span: UnsafeCell<u32>,
+}
+
+/// What of a heap others reach.
+struct Mailed {
+    inbox: Inbox,
+    presence: Presence,
+}
+
+// SAFETY: what the model is about.
+unsafe impl Sync for Pair {}
+// SAFETY: as above.
+unsafe impl Send for Pair {}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`.
+        drop(unsafe { Box::from_raw(self.memory.as_ptr()) });
+    }
+}
+
+impl Pair {
+    fn new() -> Arc<Self> {
+        let mailed = || Mailed { inbox: Inbox::new(), presence: Presence::new() };
+        Arc::new(Self {
+            heaps: [mailed(), mailed()],
+            memory: NonNull::from(Box::leak(Box::new([0; 2]))),
+            word: AtomicU32::new(0),
+            span: UnsafeCell::new(0),
+        })
+    }
+
+    fn heap(&self, number: u32) -> &Mailed {
+        &self.heaps[number as usize]
+    }
+
+    /// Sends the object to this heap.
+    fn send(&self, to: u32, object: Free) {
+        let batch = Batch::EMPTY;
+        // SAFETY: 16 bytes, ours.
+        unsafe { batch.push(object, 16) };
+        let heap = self.heap(to);
+        heap.inbox.post(batch.take().unwrap());
+        if heap.presence.is_away_after_post() && heap.presence.claim() {
+            self.tend(to);
+            self.put_back(to);
+        }
+    }
+
+    /// Takes in the mail of a heap that is ours.
+    fn tend(&self, number: u32) {
+        self.heap(number).inbox.take().deliver(|object| match self.word.load(Ordering::Relaxed) {
+            // SAFETY: the span is this heap's, and that is ours; loom checks it.
+            owner if owner == number => self.span.with_mut(|span| unsafe { *span += 1 }),
+            owner => self.send(owner, object),
+        });
+    }
+
+    fn put_back(&self, number: u32) {
+        while self.heap(number).presence.leave(&self.heap(number).inbox) {
+            if !self.heap(number).presence.claim() {
+                return;
+            }
+            self.tend(number);
+        }
+    }
+}
+
+/// A heap adopts the span of one whose owner has just gone, while an object of the span is being freed.
+#[test]
+fn d_a_span_is_adopted_while_an_object_comes() {
+    check("d_a_span_is_adopted_while_an_object_comes", Some(3), || {
+        let pair = Pair::new();
+        let sender = {
+            let pair = Arc::clone(&pair);
+            thread::spawn(move || {
+                // SAFETY: 16 bytes; handed over to this thread.
+                let object = unsafe { Free::new(pair.memory.cast()) };
+                pair.send(pair.word.load(Ordering::Relaxed), object);
+            })
+        };
+        let first = {
+            let pair = Arc::clone(&pair);
+            thread::spawn(move || pair.put_back(0))
+        };
+        // The second heap is this thread's.
+        if pair.heap(0).presence.claim() {
+            pair.tend(0);
+            // SAFETY: the first heap was claimed, so its span is ours.
+            pair.span.with_mut(|span| unsafe { *span += 10 });
+            pair.word.store(1, Ordering::Relaxed);
+            pair.put_back(0);
+        }
+        pair.tend(1);
+        sender.join().unwrap();
+        first.join().unwrap();
+        pair.tend(1);
+        assert!(!pair.heaps.iter().any(|heap| heap.inbox.has_mail()), "mail lies with nobody");
+        // SAFETY: the threads have ended.
+        assert_eq!(pair.span.with(|span| unsafe { *span }) % 10, 1, "taken in once");
     });
 }
