@@ -45,6 +45,8 @@ mod split;
 mod tlb;
 mod window;
 
+pub(crate) use copy::Copied;
+
 pub use asid::{Activation, Asid, AsidAllocator, Context};
 pub use cursor::Cursor;
 pub use error::{FaultCause, PageFault, TableError};

@@ -34,7 +34,8 @@ impl<'a> RefTable<'a> {
 
     #[inline]
     fn count(&self, frame: Frame) -> Option<&AtomicU32> {
-        self.counts.get(usize::try_from(frame.number().checked_sub(self.first)?).ok()?)
+        // What lies below wraps far above the end.
+        self.counts.get(usize::try_from(frame.number().wrapping_sub(self.first)).ok()?)
     }
 
     /// The words of the frames of a run that are counted.
@@ -49,22 +50,41 @@ impl<'a> RefTable<'a> {
 }
 
 impl RefTable<'_> {
-    /// Counts one user more of each frame by `add`; if a count is at its limit, none.
-    #[inline]
-    fn count_up(&self, run: FrameRun, add: impl Fn(&AtomicU32)) -> Result<(), TooManyUsers> {
-        let counts = self.counts_of(run);
-        for (nth, count) in counts.iter().enumerate() {
-            if count.load(Ordering::Relaxed) >= MOST {
-                for count in &counts[..nth] {
-                    count.fetch_sub(1, Ordering::Release);
-                }
-                let first = run.first().number().max(self.first);
-                return Err(TooManyUsers { frame: Frame::new(first.saturating_add(nth as u64)) });
-            }
-            add(count);
+    /// Counts one user more of each frame of a run but the first `done`, which were counted already; if a count is at its
+    /// limit, none of all.
+    #[inline(always)]
+    fn count_up(
+        &self,
+        run: FrameRun,
+        counts: &[AtomicU32],
+        done: usize,
+        add: impl Fn(&AtomicU32) -> bool,
+    ) -> Result<(), TooManyUsers> {
+        match counts.iter().skip(done).position(|count| !add(count)) {
+            None => Ok(()),
+            Some(nth) => Err(self.too_many(run, counts, done + nth)),
         }
-        Ok(())
     }
+
+    /// Takes back what was counted for the first `nth` frames of a run.
+    #[cold]
+    fn too_many(&self, run: FrameRun, counts: &[AtomicU32], nth: usize) -> TooManyUsers {
+        for count in counts.iter().take(nth) {
+            count.fetch_sub(1, Ordering::Release);
+        }
+        let first = run.first().number().max(self.first);
+        TooManyUsers { frame: Frame::new(first.saturating_add(nth as u64)) }
+    }
+}
+
+/// Counts one user more by a locked instruction, unless the count is at its limit.
+#[inline]
+fn add_one(count: &AtomicU32) -> bool {
+    if count.load(Ordering::Relaxed) >= MOST {
+        return false;
+    }
+    count.fetch_add(1, Ordering::Relaxed);
+    true
 }
 
 // SAFETY: (1) a count is the number of users: a plain store is made only while it is 1 and the caller is that user, so
@@ -78,27 +98,40 @@ unsafe impl FrameRefs for RefTable<'_> {
         self.counts_of(run).iter().for_each(|count| count.store(1, Ordering::Relaxed));
     }
 
-    #[inline]
+    #[inline(always)]
     fn share(&self, run: FrameRun) -> Result<(), TooManyUsers> {
-        self.count_up(run, |count| {
-            let users = count.load(if cfg!(hectare_plant = "refs_share_relaxed") {
-                Ordering::Relaxed
-            } else {
-                Ordering::Acquire
-            });
+        let order =
+            if cfg!(hectare_plant = "refs_share_relaxed") { Ordering::Relaxed } else { Ordering::Acquire };
+        let add = |count: &AtomicU32| {
+            let users = count.load(order);
             if users == 1 || cfg!(hectare_plant = "refs_share_plain") {
                 count.store(users + 1, Ordering::Relaxed);
-            } else {
-                count.fetch_add(1, Ordering::Relaxed);
+                return true;
             }
-        })
+            add_one(count)
+        };
+        if run.count() == 1 {
+            return match self.count(run.first()) {
+                Some(count) if !add(count) => Err(TooManyUsers { frame: run.first() }),
+                _ => Ok(()),
+            };
+        }
+        let counts = self.counts_of(run);
+        let mut done = 0;
+        for eight in counts.chunks_exact(8) {
+            // Eight that are the caller's alone cost one decision.
+            if !eight.iter().all(|count| count.load(order) == 1) {
+                break;
+            }
+            eight.iter().for_each(|count| count.store(2, Ordering::Relaxed));
+            done += 8;
+        }
+        self.count_up(run, counts, done, add)
     }
 
     #[inline]
     fn join(&self, run: FrameRun) -> Result<(), TooManyUsers> {
-        self.count_up(run, |count| {
-            count.fetch_add(1, Ordering::Relaxed);
-        })
+        self.count_up(run, self.counts_of(run), 0, add_one)
     }
 
     #[inline]

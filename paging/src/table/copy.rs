@@ -6,22 +6,33 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use core::ops::Range;
+mod pass;
+
 use core::sync::atomic::Ordering::Relaxed;
 
-use hectare_core::{FrameSource, PageRun, Permissions};
+use hectare_core::{FrameRun, FrameSource, Page, PageRun, Permissions};
 
+use self::pass::{Copying, Frames, Sink, Target};
 use super::change::Edits;
-use super::clear::{is_settled, member};
 use super::fill::{plan, tables, taken};
 use super::flush::{Flush, Fresh};
-use super::memory::{Node, Reserve, Slot, Walk, Word};
+use super::memory::{Node, Reserve, Slot, Walk};
 use super::range::Part;
 use super::runs::Collector;
-use super::split;
-use super::{Mapping, PageTable, TableError, TableFormat, TableWindow};
-use crate::format::SetBy;
+use super::{Mapping, PageTable, TableError, TableFormat, TableWindow, split};
 use crate::{AtomicEntry, Attributes, Entry, Kind};
+
+/// What became of [`PageTable::copy_frames`].
+pub(crate) struct Copied<F: TableFormat, E> {
+    /// The token of this table.
+    pub(crate) owed: Flush,
+    /// The other's.
+    pub(crate) fresh: Fresh<F>,
+    /// How many base pages were copied before the first that was refused.
+    pub(crate) count: u64,
+    /// That page, and why.
+    pub(crate) refused: Option<(Page, E)>,
+}
 
 impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     /// Copies every leaf in the range into `other`, at the same addresses. With `write_protect` both lose the right to
@@ -40,6 +51,34 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         other: &mut PageTable<F, V, T>,
         write_protect: bool,
         report: impl FnMut(Mapping<F>),
+    ) -> Result<(Flush, Fresh<F>), TableError> {
+        let mut collector = Collector::new(report);
+        let tokens = self.copy_with(pages, other, write_protect, &mut collector)?;
+        collector.finish();
+        Ok(tokens)
+    }
+
+    /// As [`copy_into`](Self::copy_into), but `each` gets frames alone, in pieces as they come, which costs less where they
+    /// are in no order. It may refuse a piece: then it gets no more, but all leaves are copied nevertheless.
+    pub(crate) fn copy_frames<V: TableWindow, T: FrameSource, E>(
+        &mut self,
+        pages: PageRun,
+        other: &mut PageTable<F, V, T>,
+        write_protect: bool,
+        each: impl FnMut(FrameRun) -> Result<(), E>,
+    ) -> Result<Copied<F, E>, TableError> {
+        let mut frames = Frames::new(each);
+        let (owed, fresh) = self.copy_with(pages, other, write_protect, &mut frames)?;
+        let page = |(at, why)| (Page::new(F::delinear(at).value() >> F::PAGE.log2()), why);
+        Ok(Copied { owed, fresh, count: frames.count, refused: frames.refused.map(page) })
+    }
+
+    fn copy_with<V: TableWindow, T: FrameSource>(
+        &mut self,
+        pages: PageRun,
+        other: &mut PageTable<F, V, T>,
+        write_protect: bool,
+        sink: &mut impl Sink<F>,
     ) -> Result<(Flush, Fresh<F>), TableError> {
         let part = self.part(pages)?;
         other.part(pages)?;
@@ -74,10 +113,8 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
                 unsettles: false,
                 token: &mut token,
             };
-            let mut copying =
-                Copying { edits, into, collector: Collector::new(report), reserve: &mut reserve };
+            let mut copying = Copying::new(edits, into, sink, &mut reserve);
             copying.node(root, Target::Live(target), part);
-            copying.collector.finish();
             if copying.edits.unsettles {
                 token.unsettled = 1;
                 self.unsettled = self.unsettled.saturating_add(1);
@@ -139,168 +176,4 @@ fn count<F: TableFormat, W: TableWindow, V: TableWindow>(
         }
     }
     Ok((needed, any))
-}
-
-/// Where leaves go: a live table, or one that will be linked when it is full.
-enum Target<'t, 's, F: TableFormat> {
-    Live(Node<'t, F>),
-    Spare(&'s mut [Word<F>]),
-}
-
-impl<F: TableFormat> Target<'_, '_, F> {
-    /// Only words that were zero are written in a live table, and only with leaves.
-    #[inline(always)]
-    fn put(&mut self, index: usize, entry: F::Entry) {
-        match self {
-            Self::Live(node) => {
-                if let Some(cell) = node.cells.get(index).filter(|_| entry != F::Entry::ZERO) {
-                    cell.store(entry, Relaxed);
-                }
-            }
-            Self::Spare(words) => {
-                if let Some(word) = words.get_mut(index) {
-                    word.write(entry);
-                }
-            }
-        }
-    }
-}
-
-struct Copying<'t, 'f, F: TableFormat, W, V, C, R: FnMut(Mapping<F>)> {
-    edits: Edits<'t, 'f, F, W, C>,
-    into: Walk<'t, F, V>,
-    collector: Collector<F, R>,
-    reserve: &'f mut Reserve<F>,
-}
-
-impl<'t, F, W, V, C, R> Copying<'t, '_, F, W, V, C, R>
-where
-    F: TableFormat,
-    W: TableWindow,
-    V: TableWindow,
-    C: FnMut(Attributes) -> Attributes,
-    R: FnMut(Mapping<F>),
-{
-    /// Copies the part below a node; whether there was anything.
-    fn node(&mut self, node: Node<'t, F>, mut target: Target<'t, '_, F>, part: Part) -> bool {
-        let level = node.level;
-        let (first, last) = part.indices::<F>(level);
-        if let Target::Spare(words) = &mut target {
-            let (head, rest) = words.split_at_mut(first);
-            for word in head.iter_mut().chain(rest.iter_mut().skip(last + 1 - first)) {
-                word.write(F::Entry::ZERO);
-            }
-        }
-        let mut any = false;
-        let mut changed: Option<(usize, usize)> = None;
-        let mut index = first;
-        let mut at = part.start_of::<F>(first, level);
-        while index <= last {
-            let entry = node.load(index);
-            let mut count = 1;
-            match F::kind(entry, level) {
-                Kind::Leaf => {
-                    any = true;
-                    let rewritten;
-                    (count, rewritten) = self.leaves(node, &mut target, index..last + 1, at, entry);
-                    if rewritten {
-                        changed = Some((changed.map_or(index, |(from, _)| from), index + count));
-                    }
-                }
-                Kind::Table => any |= self.table(node, &mut target, index, part.within::<F>(at, level)),
-                Kind::Absent | Kind::Reserved => target.put(index, F::Entry::ZERO),
-            }
-            index += count;
-            at = at.wrapping_add((count as u64) << F::SHIFTS[level]);
-        }
-        if let Some((from, end)) = changed {
-            let first = F::delinear(part.start_of::<F>(from, level));
-            let stride = F::leaf_size(level);
-            self.edits.token.add(super::Span::new(first, (end - from) as u64, stride));
-        }
-        any
-    }
-
-    /// Copies leaves from the start of the range on; how many, and whether ours changed. Leaves that follow the stride of
-    /// the first one and have nothing left for the hardware to set go in one loop.
-    #[inline(always)]
-    fn leaves(
-        &mut self,
-        node: Node<'t, F>,
-        target: &mut Target<'t, '_, F>,
-        range: Range<usize>,
-        at: u64,
-        leaf: F::Entry,
-    ) -> (usize, bool) {
-        let (level, index) = (node.level, range.start);
-        let cells = node.cells.get(range.clone()).unwrap_or(&[]);
-        let (Some(current), Some(cell)) = (self.edits.prepare(leaf, level), cells.first()) else {
-            return (1, false);
-        };
-        let new = F::apply(leaf, current.edit);
-        let breaks = F::BREAK_BEFORE_MAKE && F::must_break(leaf, new, level);
-        self.into.window.step(node.at(index));
-        if breaks || F::RUNS[level].is_some() || !is_settled::<F>(leaf, level, self.edits.settled) {
-            let new = self.edits.one(node, index, cell, leaf, at, current);
-            target.put(index, new);
-            self.collector.add(at, member(node, index, new), level, index, 1);
-            return (1, new != leaf);
-        }
-        let count = self.edits.settled_run(node, index, cells, leaf, new);
-        if count == 0 {
-            return (0, false);
-        }
-        let stride = F::stride(level);
-        let mut copy = new;
-        match target {
-            Target::Live(live) => {
-                for cell in live.cells.get(index..index + count).unwrap_or(&[]) {
-                    cell.store(copy, Relaxed);
-                    copy = copy.plus(stride);
-                }
-            }
-            Target::Spare(words) => {
-                for word in words.get_mut(index..index + count).unwrap_or(&mut []) {
-                    word.write(copy);
-                    copy = copy.plus(stride);
-                }
-            }
-        }
-        self.edits.unsettles |= F::DIRTY == SetBy::Hardware && current.takes_write && new != leaf;
-        self.collector.add(at, new, level, index, count);
-        (count, new != leaf)
-    }
-
-    /// Copies the table at `index`.
-    fn table(
-        &mut self,
-        node: Node<'t, F>,
-        target: &mut Target<'t, '_, F>,
-        index: usize,
-        piece: Part,
-    ) -> bool {
-        let Some(child) = self.edits.walk.child(node, index) else { return false };
-        if let Target::Live(live) = target {
-            if let Some(theirs) = self.into.child(*live, index) {
-                return self.node(child, Target::Live(theirs), piece);
-            }
-        }
-        // The reserve holds a table for each that will have a leaf. If it is empty, there are none left to copy.
-        let Some(spare) = self.reserve.pop(self.into.window, child.level) else {
-            target.put(index, F::Entry::ZERO);
-            return false;
-        };
-        if !self.node(child, Target::Spare(spare.entries), piece) {
-            self.reserve.push(spare);
-            target.put(index, F::Entry::ZERO);
-            return false;
-        }
-        match target {
-            Target::Live(live) => self.into.link(*live, index, spare),
-            Target::Spare(_) => {
-                target.put(index, F::table(spare.address, node.level).unwrap_or(F::Entry::ZERO));
-            }
-        }
-        true
-    }
 }

@@ -17,6 +17,7 @@ mod peers;
 mod processes;
 mod replacement;
 mod space;
+mod space_fork;
 mod space_index;
 mod space_model;
 mod tables;

@@ -1,12 +1,12 @@
 //! Fork: the areas twice, the pages once.
 #![forbid(unsafe_code)]
 
-use hectare_core::{Page, PageRun};
+use hectare_core::{Frame, FrameRun, Page, PageRun};
 
 use super::AddressSpace;
 use super::zap::counted;
 use crate::space::{Area, AreaFlags, Backing, FrameRefs, Kernel, Pager, SpaceError, SwapSlot, TooManyUsers};
-use crate::table::TableFormat;
+use crate::table::{Copied, TableFormat};
 
 impl<F: TableFormat, K: Kernel + Clone> AddressSpace<F, K> {
     /// A second address space with the same areas and contents. Private pages are shared until one of the two writes:
@@ -77,46 +77,25 @@ impl<F: TableFormat, K: Kernel + Clone> AddressSpace<F, K> {
         child: &mut Self,
         token: &mut crate::table::Flush,
     ) -> Result<(), SpaceError> {
-        let zero = self.settings.zero_frame;
-        let refs = self.kernel.refs();
-        let mut refused: Option<(Page, TooManyUsers)> = None;
-        let mut copied = 0;
+        let (refs, zero) = (self.kernel.refs(), self.settings.zero_frame);
         let protect = !cfg!(hectare_plant = "space_fork_writable");
-        let (owed, fresh) = self.table.copy_into(pages, &mut child.table, protect, |run| {
-            if refused.is_some() {
-                return;
-            }
-            let [low, high] = counted(run.frames(), zero);
-            let shared = low.map_or(Ok(()), |low| refs.share(low));
-            let shared = shared.and_then(|()| {
-                let result = high.map_or(Ok(()), |high| refs.share(high));
-                if let (Err(_), Some(low)) = (&result, low) {
-                    // Nobody is the last: the parent has its own use.
-                    low.iter().for_each(|frame| {
-                        let _ = refs.release(frame);
-                    });
-                }
-                result
-            });
-            match shared {
-                Ok(()) => copied += run.frames().count(),
-                Err(error) => refused = Some((run.pages().first(), error)),
-            }
-        })?;
+        let copied =
+            self.table.copy_frames(pages, &mut child.table, protect, |frames| share(refs, frames, zero))?;
+        let Copied { owed, fresh, count, refused } = copied;
         fresh.later();
         if let Err(other) = self.table.merge(token, owed) {
             // Never: both are this table's.
             let _ = self.table.finish(other, self.kernel.tlb());
         }
-        child.resident += copied;
-        let Some((from, error)) = refused else { return Ok(()) };
+        child.resident += count;
+        let Some((from, many)) = refused else { return Ok(()) };
         // What was copied but not counted is not the child's.
         let count = pages.end().number().saturating_sub(from.number());
         if let Some(rest) = PageRun::new(from, count) {
             let token = child.table.forget(rest)?;
             let _ = child.table.finish(token, child.kernel.tlb());
         }
-        Err(error.into())
+        Err(many.into())
     }
 
     fn copy_slots(&mut self, pages: PageRun, child: &mut Self) -> Result<(), SpaceError> {
@@ -137,4 +116,27 @@ impl<F: TableFormat, K: Kernel + Clone> AddressSpace<F, K> {
         }
         Ok(())
     }
+}
+
+/// One user more for each frame but the one of zeros, or for none.
+#[inline(always)]
+fn share(refs: &impl FrameRefs, frames: FrameRun, zero: Option<Frame>) -> Result<(), TooManyUsers> {
+    // No frame has the last number.
+    let nth = zero.map_or(u64::MAX, Frame::number).wrapping_sub(frames.first().number());
+    if nth < frames.count() { share_around(refs, frames, zero) } else { refs.share(frames) }
+}
+
+/// The same with the frame of zeros in the midst.
+#[cold]
+fn share_around(refs: &impl FrameRefs, frames: FrameRun, zero: Option<Frame>) -> Result<(), TooManyUsers> {
+    let [low, high] = counted(frames, zero);
+    low.map_or(Ok(()), |low| refs.share(low))?;
+    let shared = high.map_or(Ok(()), |high| refs.share(high));
+    if let (Err(_), Some(low)) = (&shared, low) {
+        // Nobody is the last: the parent has its own use.
+        low.iter().for_each(|frame| {
+            let _ = refs.release(frame);
+        });
+    }
+    shared
 }
