@@ -1,0 +1,17 @@
+//! Tests of address spaces. Those of formats and tables are in `tests/all`.
+#![allow(clippy::std_instead_of_alloc, reason = "tests have std")]
+#![allow(clippy::cast_possible_truncation, reason = "small numbers of tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod examples;
+mod fork;
+mod index;
+#[path = "../support/machine.rs"]
+#[allow(unreachable_pub, dead_code, clippy::std_instead_of_alloc, reason = "measurements include it too")]
+mod machine;
+mod maps;
+mod model;
+#[path = "../support/processes.rs"]
+#[allow(unreachable_pub, reason = "measurements include it too")]
+mod processes;
+mod replacement;
