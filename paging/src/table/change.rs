@@ -224,7 +224,7 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
         let new = F::apply(leaf, current.edit);
         let breaks = must_break::<F>(leaf, new, level);
         let (mut index, mut any) = (range.start, false);
-        if !breaks && is_settled::<F>(leaf, level, self.settled) {
+        if !breaks && self.settles(leaf, level) {
             let count = self.settled_run(node, range.start, cells, leaf, new);
             if count != 0 && new != leaf {
                 any = true;
@@ -272,6 +272,17 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
         }
         self.unsettles |= F::DIRTY == SetBy::Hardware && current.takes_write;
         count
+    }
+
+    /// Whether a plain store to the leaf loses nothing. In a contiguous run the hardware records a write in any entry, and
+    /// by the rights of any: one that has just got the right to write speaks for those that have it not yet.
+    #[inline(always)]
+    pub(super) fn settles(&self, leaf: F::Entry, level: usize) -> bool {
+        let alone = F::RUNS[level].is_none()
+            || F::DIRTY != SetBy::Hardware
+            || !F::is_contiguous(leaf, level)
+            || cfg!(hectare_plant = "table_run_settled");
+        is_settled::<F>(leaf, level, self.settled) && (alone || F::touched(leaf, level).dirty)
     }
 
     /// Plain stores to leaves that follow the stride of the first one; how many. They agree in all their bits, so that
@@ -332,7 +343,7 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
             split::broken(self.walk, at, level, 1, self.token);
             new = F::apply(now, current.edit);
             cell.store(new, Relaxed);
-        } else if is_settled::<F>(leaf, level, self.settled) {
+        } else if self.settles(leaf, level) {
             cell.store(new, Relaxed);
         } else {
             let mut was = leaf;

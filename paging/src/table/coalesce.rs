@@ -57,13 +57,13 @@ fn coalesce<'t, F: TableFormat, W: TableWindow>(
         }
         let Some(leaf) = larger::<F>(child, level, settled) else { continue };
         let old = node.load(index);
+        let entries = F::entries(level - 1) as u64;
         if F::BREAK_BEFORE_MAKE && F::must_break(old, leaf, level) {
             store(walk, node, index, F::Entry::ZERO);
-            split::broken(walk, piece.first, level, 1, token);
+            split::unlinked(walk, piece.first, level - 1, entries, true, token);
         }
         store(walk, node, index, leaf);
         walk.retire(child, &mut token.freed);
-        let entries = F::entries(level - 1) as u64;
         token.add(Span::new(F::delinear(piece.first), entries, F::leaf_size(level - 1)));
         if F::GLOBAL && F::attributes(leaf, level).global {
             token.add_global();

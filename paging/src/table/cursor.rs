@@ -71,16 +71,16 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> Cursor<'_, F, W, S> {
         true
     }
 
-    /// Unmaps the next run, but at most `most` pages of it, and moves behind them. `None` at the end.
+    /// Unmaps the next run, but at most `most` pages of it, and moves behind them. `None` at the end. `report` gets what
+    /// was there: more than one run if the hardware set bits of some pages since they were looked at.
     ///
     /// # Errors
     /// As [`PageTable::unmap`]; the cursor stays.
-    pub fn take(&mut self, most: u64) -> Result<Option<(Mapping<F>, Flush)>, TableError> {
+    pub fn take(&mut self, most: u64, report: impl FnMut(Mapping<F>)) -> Result<Option<Flush>, TableError> {
         let Some((pages, last)) = self.piece(most) else { return Ok(None) };
-        let mut taken = None;
-        let token = self.table.unmap(pages, |run| taken = taken.or(Some(run)))?;
+        let token = self.table.unmap(pages, report)?;
         self.pass(last);
-        Ok(taken.map(|run| (run, token)))
+        Ok(Some(token))
     }
 
     /// Gives the next run, but at most `most` pages of it, these rights, and moves behind them. `None` at the end.

@@ -273,7 +273,17 @@ pub(super) fn fill<'t, F: TableFormat, W: TableWindow>(
 ) {
     let level = node.level;
     let leaves = leaves_of(part, level, job);
-    if !leaves.is_empty() {
+    let amid = level != 0 && leaves.clone().any(|index| node.load(index) != F::Entry::ZERO);
+    if amid {
+        // Empty tables, which stay where others link them too: the leaves go below them.
+        for index in leaves.clone() {
+            let at = part.start_of::<F>(index, level);
+            match walk.slot(node, index) {
+                Slot::Table(child) => fill(walk, child, part.within::<F>(at, level), job, reserve),
+                _ => write(walk, node, index..index + 1, at, job),
+            }
+        }
+    } else if !leaves.is_empty() {
         write(walk, node, leaves.clone(), part.start_of::<F>(leaves.start, level), job);
     }
     if level == 0 {

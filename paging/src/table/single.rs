@@ -57,16 +57,24 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         self.exchange(pages, |old| if old == F::Entry::ZERO { None } else { Some(entry) })
     }
 
-    /// Keeps software state at a page, in place of what is mapped there; 0 is none. Tables that are missing are made.
+    /// Keeps software state at a page, in place of what is mapped there; 0 is none, as after an unmap. Tables that are
+    /// missing are made.
     ///
     /// # Errors
     /// The state has more bits than the format's absent entries; as [`map`](Self::map) otherwise. Nothing is changed.
     pub fn set_state(&mut self, page: Page, state: u64) -> Result<Flush, TableError> {
         let pages = PageRun::new(page, 1).unwrap_or(super::fill::LAST);
+        if state == 0 {
+            return self.unmap(pages, |_| {});
+        }
         let entry = F::absent(state)?;
         let part = self.part(pages)?;
-        self.make_tables(part)?;
-        self.exchange(pages, |_| Some(entry))
+        let rooted = self.make_tables(part)?;
+        let mut token = self.exchange(pages, |_| Some(entry))?;
+        if F::ROOT_LATCHED && rooted {
+            token.add_reload();
+        }
+        Ok(token)
     }
 
     /// Changes the entry of one base page.
@@ -109,8 +117,8 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         Some(node)
     }
 
-    /// Makes the tables down to level 0 that are missing for a page, all zeros.
-    fn make_tables(&mut self, part: Part) -> Result<(), TableError> {
+    /// Makes the tables down to level 0 that are missing for a page, all zeros. Whether the root links a new one.
+    fn make_tables(&mut self, part: Part) -> Result<bool, TableError> {
         self.cut_and_pay(part)?;
         let walk = Walk::new(&self.window);
         let Some(mut node) = self.root_node(walk) else {
@@ -119,9 +127,10 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         while let Some(child) = walk.child(node, F::index(part.first.into(), node.level)) {
             node = child;
         }
+        let rooted = node.level != 0 && node.level == F::LEVELS - 1;
         let mut reserve = Reserve::take(node.level as u64, &self.window, &mut self.source)?;
         let walk = Walk::new(&self.window);
-        let Some(mut node) = self.root_node(walk) else { return Ok(()) };
+        let Some(mut node) = self.root_node(walk) else { return Ok(false) };
         while let Some(below) = node.level.checked_sub(1) {
             let index = F::index(part.first.into(), node.level);
             if walk.child(node, index).is_none() {
@@ -133,7 +142,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
             node = child;
         }
         reserve.give_back(&self.window, &mut self.source);
-        Ok(())
+        Ok(rooted)
     }
 
     /// The pages of a range that are absent and have software state, with that state. O(entries of the tables there).

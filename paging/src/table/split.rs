@@ -268,12 +268,25 @@ pub(super) fn broken<F: TableFormat, W: TableWindow>(
     count: u64,
     token: &mut Flush,
 ) {
+    unlinked(walk, at, level, count, false, token);
+}
+
+/// The same where they were reached through a table that is linked no more, if `tables` is set: caches of upper levels
+/// still lead to it, and would fill others with what it says.
+pub(super) fn unlinked<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    at: u64,
+    level: usize,
+    count: u64,
+    tables: bool,
+    token: &mut Flush,
+) {
     let stride = F::leaf_size(level);
     let span = Span::new(F::delinear(at & !stride.offset_mask()), count, stride);
     walk.window.broken(&Invalidation {
         spans: &[span],
         everything: false,
-        tables: false,
+        tables: tables && !cfg!(hectare_plant = "table_break_leaves"),
         global: F::GLOBAL,
         reload: false,
         asid: token.invalidation().asid,

@@ -97,9 +97,9 @@ fn a_cursor_stops_where_its_caller_wants() {
     let mut cursor = world.table.cursor(pages(0x12, 0x4FE)).unwrap();
     let mut tokens = vec![];
     let mut take = |cursor: &mut hectare_paging::table::Cursor<'_, X, _, _>, most| {
-        let (run, token) = cursor.take(most).unwrap()?;
-        tokens.push(token);
-        Some((run.pages(), run.frames().first().number()))
+        let mut taken = None;
+        tokens.push(cursor.take(most, |run| taken = Some(run)).unwrap()?);
+        taken.map(|run| (run.pages(), run.frames().first().number()))
     };
     assert_eq!(take(&mut cursor, 2), Some((pages(0x12, 2), 0x102)));
     assert_eq!(cursor.position(), Some(VirtAddr::new(0x14_000)));
