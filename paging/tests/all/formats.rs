@@ -14,7 +14,7 @@ use hectare_paging::{
 use hectare_testkit::stand_in::PlainFrames;
 use proptest::prelude::*;
 
-use crate::walkers::{Hit, Walked};
+use crate::walkers::{Hit, Walked, expect};
 
 const EXTENSIONS: u8 = riscv::SVPBMT | riscv::SVNAPOT | riscv::SVADU | riscv::SVVPTC;
 const UPPER_MANAGED: u8 = aarch64::UPPER | aarch64::HARDWARE_DIRTY;
@@ -185,25 +185,6 @@ impl Memory {
         let read = |place, _| self.0.get(&place).copied().unwrap_or(0);
         F::walk(&read, Self::ROOT, address.value())
     }
-}
-
-/// What the walker must find for a leaf. Of a page of the user the kernel may have less, never more.
-pub(crate) fn expect<F: Format>(
-    hit: Hit,
-    physical: u64,
-    bits: u32,
-    attributes: Attributes,
-    touched: Touched,
-) {
-    assert_eq!((hit.physical, hit.bits, hit.memory), (physical, bits, attributes.memory), "{}", F::NAME);
-    assert_eq!((hit.global, hit.accessed, hit.dirty), (attributes.global, touched.accessed, touched.dirty));
-    let user = attributes.permissions.contains(Permissions::USER);
-    let mut rights = attributes.permissions - Permissions::USER;
-    if F::BREAK_BEFORE_MAKE && F::DIRTY == SetBy::Fault && !touched.dirty {
-        rights -= Permissions::WRITE; // The first write faults.
-    }
-    assert_eq!(hit.user, if user { rights } else { Permissions::empty() }, "{}", F::NAME);
-    assert!(if user { rights.contains(hit.kernel) } else { hit.kernel == rights }, "{} {hit:?}", F::NAME);
 }
 
 fn walkers_agree<F: Walked>(case: &Case) {

@@ -4,9 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod formats;
-mod hostile;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod kvm;
 mod peers;
 mod tables;
+#[path = "../support/walkers.rs"]
 mod walkers;

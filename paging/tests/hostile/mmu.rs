@@ -26,6 +26,8 @@ use hectare_paging::table::Invalidation;
 use hectare_paging::{AtomicEntry, Entry, Format, Kind, LiveEntry, TableFormat, Touched};
 use hectare_testkit::stand_in::ArenaWindow;
 
+use crate::machine::Used;
+
 type Cell<F> = <<F as Format>::Entry as LiveEntry>::Atomic;
 
 /// What fresh frames are filled with: present in every format.
@@ -70,18 +72,17 @@ pub(super) struct Mmu<F: TableFormat> {
     tables: BTreeMap<(usize, u64), u64>,
     /// Entries seen absent, where the hardware may remember that.
     absent: BTreeSet<(usize, u64)>,
-    /// Frames that are handed out.
-    pub(super) used: BTreeSet<u64>,
+    used: Used,
     /// Frames that were written since anybody was told.
     pub(super) written: BTreeSet<u64>,
     pub(super) pages: core::ops::Range<u64>,
     random: u64,
-    /// How often it translated from a cache.
-    pub(super) hits: u64,
+    /// Stores since it last had nothing to do with one.
+    stores: u64,
 }
 
 impl<F: TableFormat> Mmu<F> {
-    pub(super) fn new(memory: ArenaWindow, pages: core::ops::Range<u64>, seed: u64) -> Self {
+    pub(super) fn new(memory: ArenaWindow, used: Used, pages: core::ops::Range<u64>, seed: u64) -> Self {
         Self {
             memory,
             root: None,
@@ -89,11 +90,11 @@ impl<F: TableFormat> Mmu<F> {
             leaves: vec![],
             tables: BTreeMap::new(),
             absent: BTreeSet::new(),
-            used: BTreeSet::new(),
+            used,
             written: BTreeSet::new(),
             pages,
             random: seed | 1,
-            hits: 0,
+            stores: 0,
         }
     }
 
@@ -123,11 +124,20 @@ impl<F: TableFormat> Mmu<F> {
             let linear = self.leaves[at].first + self.random(1 << self.leaves[at].bits);
             self.through(at, linear, true);
         }
-        self.disturb();
+        // Of a long run of stores the first ones count most, and all are to be tried in a reasonable time.
+        self.stores += 1;
+        if self.stores < 24 || self.random(8) == 0 {
+            self.act_often();
+        }
     }
 
-    /// A few actions.
+    /// A few actions, between two calls of the table code.
     pub(super) fn disturb(&mut self) {
+        self.stores = 0;
+        self.act_often();
+    }
+
+    fn act_often(&mut self) {
         if self.root.is_none() {
             return;
         }
@@ -172,7 +182,6 @@ impl<F: TableFormat> Mmu<F> {
                 None => return,
             },
         };
-        self.hits += u64::from(found.is_some());
         self.through(at, linear, write);
     }
 
@@ -299,7 +308,10 @@ impl<F: TableFormat> Mmu<F> {
 
     fn read(&self, table: u64, index: usize) -> F::Entry {
         let place = table + (index * F::Entry::BYTES) as u64;
-        assert!(self.used.contains(&(place >> 12)), "a walk through a freed table: {table:#x}[{index}]");
+        assert!(
+            self.used.borrow().contains(&(place >> 12)),
+            "a walk through a freed table: {table:#x}[{index}]"
+        );
         let entry = self.cell(place).load(Relaxed);
         let garbage = F::Entry::truncate(u64::from_ne_bytes([GARBAGE; 8]));
         assert!(entry != garbage, "a walk through a table that was not written: {table:#x}[{index}]");
@@ -334,12 +346,15 @@ impl<F: TableFormat> Mmu<F> {
 
     /// Forgets what is named, and nothing else.
     pub(super) fn invalidate(&mut self, what: &Invalidation<'_>) {
+        // An instruction names an address, and forgets what translates that address: one for each page of a span.
         let named = |first: u64, last: u64| {
             what.everything
-                || what
-                    .spans
-                    .iter()
-                    .any(|span| F::linear(span.first()) <= last && first <= F::linear(span.last()))
+                || what.spans.iter().any(|span| {
+                    let (start, end) = (F::linear(span.first()), F::linear(span.last()));
+                    let stride = span.stride().bytes();
+                    let next = start + first.saturating_sub(start).div_ceil(stride) * stride;
+                    next <= last && next <= end
+                })
         };
         self.leaves.retain(|leaf| {
             let kept = F::attributes(leaf.entry, leaf.level).global && !what.global;
@@ -362,11 +377,9 @@ impl<F: TableFormat> Mmu<F> {
 
     /// A run of frames goes back.
     pub(super) fn free(&mut self, frames: core::ops::Range<u64>) {
-        let led = self.tables.iter().find(|(_, table)| frames.contains(&(**table >> 12)));
+        let mut tables = self.tables.iter();
+        let led = tables.find(|(_, table)| frames.contains(&(**table >> 12)));
         assert!(led.is_none(), "a table is freed that a cache leads to: {led:x?}");
-        for frame in frames {
-            assert!(self.used.remove(&frame), "frame {frame:#x} is freed twice");
-        }
     }
 
     /// Everything that was owed is paid: caches say what memory says, or less.
@@ -386,8 +399,8 @@ impl<F: TableFormat> Mmu<F> {
         }
         for cached in self.leaves.clone() {
             let pages = 1_u64 << (cached.bits - F::SHIFTS[0]);
-            for nth in 0..pages.min(64) {
-                let page = if pages <= 64 { nth } else { self.random(pages) };
+            for nth in 0..pages.min(6) {
+                let page = if pages <= 6 { nth } else { self.random(pages) };
                 self.audit_page(&cached, cached.first + (page << F::SHIFTS[0]));
             }
         }

@@ -2,11 +2,11 @@
 //! bit that both get wrong must be wrong in two places. Slow and plain on purpose.
 
 use hectare_core::Permissions;
-use hectare_paging::MemoryType;
 use hectare_paging::format::aarch64::{self, AArch64, Stage2};
 use hectare_paging::format::ept::{self, Ept};
 use hectare_paging::format::riscv::{self, RiscV, Sv32};
-use hectare_paging::format::{Format, Pae, Toy, X86, X86_64, x86};
+use hectare_paging::format::{Format, Pae, SetBy, Toy, X86, X86_64, x86};
+use hectare_paging::{Attributes, MemoryType, Touched};
 
 /// Reads the entry of so many bytes at a physical address.
 pub(crate) type Read<'a> = &'a dyn Fn(u64, u32) -> u64;
@@ -403,4 +403,23 @@ walked! {
     [const G: u8, const B: u8, const O: u8] Stage2<G, B, O>: |read, root, va|
         vmsa(G.into(), B.into(), O, true, read, root, va);
     [const L: usize, const I: u8, const R: u8] Toy<L, I, R>: |read, root, va| toy(L as u32, I.into(), read, root, va);
+}
+
+/// What the walker must find for a leaf. Of a page of the user the kernel may have less, never more.
+pub(crate) fn expect<F: Format>(
+    hit: Hit,
+    physical: u64,
+    bits: u32,
+    attributes: Attributes,
+    touched: Touched,
+) {
+    assert_eq!((hit.physical, hit.bits, hit.memory), (physical, bits, attributes.memory), "{}", F::NAME);
+    assert_eq!((hit.global, hit.accessed, hit.dirty), (attributes.global, touched.accessed, touched.dirty));
+    let user = attributes.permissions.contains(Permissions::USER);
+    let mut rights = attributes.permissions - Permissions::USER;
+    if F::BREAK_BEFORE_MAKE && F::DIRTY == SetBy::Fault && !touched.dirty {
+        rights -= Permissions::WRITE; // The first write faults.
+    }
+    assert_eq!(hit.user, if user { rights } else { Permissions::empty() }, "{}", F::NAME);
+    assert!(if user { rights.contains(hit.kernel) } else { hit.kernel == rights }, "{} {hit:?}", F::NAME);
 }
