@@ -26,6 +26,7 @@ mod change;
 mod check;
 mod clear;
 mod coalesce;
+mod concurrent;
 mod copy;
 mod cursor;
 mod dump;
@@ -48,6 +49,7 @@ mod window;
 pub(crate) use copy::Copied;
 
 pub use asid::{Activation, Asid, AsidAllocator, Context};
+pub use concurrent::{Grace, Readers, SharedTable, Stripe, TableLocks, TableWords, Transaction};
 pub use cursor::Cursor;
 pub use error::{FaultCause, PageFault, TableError};
 pub use fill::MapOptions;

@@ -80,10 +80,9 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         let mut token = self.token();
         self.cut(part, &mut token)?;
         let walk = Walk::new(&self.window);
-        let Some(root) = self.root_node(walk) else { return Ok(token) };
-        let mut collector = Collector::new(report);
-        harvest(walk, root, part, clear, &mut collector, &mut token);
-        collector.finish();
+        if let Some(root) = self.root_node(walk) {
+            harvest_below(walk, root, part, clear, &mut token, report);
+        }
         Ok(token)
     }
 
@@ -110,21 +109,43 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     ) -> Flush {
         let walk = Walk::new(&self.window);
         let Some(root) = self.root_node(walk) else { return token };
-        let mut edits = Edits {
-            walk,
-            change,
-            current: None,
-            settled: self.is_settled(),
-            unsettles: false,
-            token: &mut token,
-        };
-        edits.walk(root, part);
-        if edits.unsettles {
+        if change_below(walk, root, part, self.is_settled(), &mut token, change) {
             token.unsettled = 1;
             self.unsettled = self.unsettled.saturating_add(1);
         }
         token
     }
+}
+
+/// Changes the leaves of a part below a node that covers it, and that no leaf crosses. Whether it took write rights of
+/// leaves that the hardware marks as dirty.
+#[inline]
+pub(super) fn change_below<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    node: Node<'_, F>,
+    part: Part,
+    settled: bool,
+    token: &mut Flush,
+    change: impl FnMut(Attributes) -> Attributes,
+) -> bool {
+    let mut edits = Edits { walk, change, current: None, settled, unsettles: false, token };
+    edits.walk(node, part);
+    edits.unsettles
+}
+
+/// As [`PageTable::harvest`], below a node that covers the part, and that no leaf crosses.
+#[inline]
+pub(super) fn harvest_below<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    node: Node<'_, F>,
+    part: Part,
+    clear: Touched,
+    token: &mut Flush,
+    report: impl FnMut(Mapping<F>),
+) {
+    let mut collector = Collector::new(report);
+    harvest(walk, node, part, clear, &mut collector, token);
+    collector.finish();
 }
 
 /// How leaves of a level with certain attribute bits change.

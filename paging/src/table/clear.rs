@@ -36,15 +36,8 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         self.cut(part, &mut token)?;
         let walk = Walk::new(&self.window);
         let Some(root) = self.root_node(walk) else { return Ok(token) };
-        let mut pass = Pass {
-            walk,
-            collector: Collector::new(report),
-            token: &mut token,
-            settled: self.is_settled(),
-            pinned: self.pinned,
-        };
-        pass.clear(root, part, false);
-        pass.collector.finish();
+        let books = Books { settled: self.is_settled(), pinned: self.pinned, kept: false };
+        unmap_below(walk, root, part, books, &mut token, report);
         Ok(token)
     }
 
@@ -67,6 +60,33 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         }
         Ok(token)
     }
+}
+
+/// What an unmapping has to know beside the tables.
+#[derive(Clone, Copy)]
+pub(super) struct Books {
+    /// No token that took write rights, or moved tables, is unpaid.
+    pub(super) settled: bool,
+    /// Places of the root whose tables stay.
+    pub(super) pinned: Half,
+    /// All tables stay.
+    pub(super) kept: bool,
+}
+
+/// Unmaps a part below a node that covers it. No leaf crosses its ends.
+#[inline]
+pub(super) fn unmap_below<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    node: Node<'_, F>,
+    part: Part,
+    books: Books,
+    token: &mut Flush,
+    report: impl FnMut(Mapping<F>),
+) {
+    let Books { settled, pinned, kept } = books;
+    let mut pass = Pass { walk, collector: Collector::new(report), token, settled, pinned };
+    pass.clear(node, part, kept);
+    pass.collector.finish();
 }
 
 /// Whether nothing more can be set in the leaf, so that a plain store loses nothing. With unsettled tokens a read-only
@@ -274,8 +294,57 @@ pub(super) fn sweep<F: TableFormat, W: TableWindow>(
     part: Part,
     token: &mut Flush,
 ) {
-    let collector = Collector::new(|_| {});
-    Pass { walk, collector, token, settled: false, pinned: Half::NONE }.clear(root, part, false);
+    let books = Books { settled: false, pinned: Half::NONE, kept: false };
+    unmap_below(walk, root, part, books, token, |_| {});
+}
+
+/// Unlinks the empty tables that stand where a leaf of a level up to `top` will. The part is empty.
+pub(super) fn make_way<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    node: Node<'_, F>,
+    part: Part,
+    top: usize,
+    token: &mut Flush,
+) {
+    let level = node.level;
+    if level == 0 || top == 0 {
+        return;
+    }
+    for (index, piece) in part.pieces::<F>(level) {
+        let Some(child) = walk.child(node, index) else { continue };
+        if level > top || !piece.is_whole::<F>(level) {
+            make_way(walk, child, piece, top, token);
+            continue;
+        }
+        store(walk, node, index, F::Entry::ZERO);
+        if F::BREAK_BEFORE_MAKE {
+            split::unlinked(walk, piece.first, level - 1, F::entries(level - 1) as u64, true, token);
+        }
+        walk.retire(child, &mut token.freed);
+        token.add(Span::new(F::delinear(piece.first), piece.pages::<F>(), F::PAGE));
+    }
+}
+
+/// Unlinks every empty table below a root, except below the places of these halves.
+pub(super) fn prune<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    node: Node<'_, F>,
+    token: &mut Flush,
+    kept: [Half; 2],
+) {
+    let entries = if node.level == 0 { 0 } else { node.cells.len() };
+    for index in (0..entries).filter(|index| !kept.iter().any(|half| half.holds(*index))) {
+        let Some(child) = walk.child(node, index) else { continue };
+        prune(walk, child, token, [Half::NONE; 2]);
+        if child.is_empty(0..child.cells.len()) {
+            store(walk, node, index, F::Entry::ZERO);
+            walk.retire(child, &mut token.freed);
+            token.add_everything();
+            if F::ROOT_LATCHED && node.level == F::LEVELS - 1 {
+                token.add_reload();
+            }
+        }
+    }
 }
 
 #[inline(always)]

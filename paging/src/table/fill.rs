@@ -207,7 +207,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
 }
 
 /// The pages that go with the frames.
-fn run_of(first: Page, frames: FrameRun) -> Result<PageRun, TableError> {
+pub(super) fn run_of(first: Page, frames: FrameRun) -> Result<PageRun, TableError> {
     PageRun::new(first, frames.count())
         .ok_or(TableError::Range { pages: PageRun::new(first, 1).unwrap_or(LAST) })
 }

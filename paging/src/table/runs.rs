@@ -228,12 +228,13 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
 
     pub(super) fn runs_in(&self, part: Part) -> Runs<'_, F, W> {
         let walk = Walk::new(&self.window);
-        Runs {
-            walk,
-            root: self.root_node(walk),
-            next: Some(part.first),
-            last: part.last,
-            format: PhantomData,
-        }
+        Runs::below(walk, self.root_node(walk), part)
+    }
+}
+
+impl<'t, F: TableFormat, W> Runs<'t, F, W> {
+    /// The runs of a part below a node that covers it.
+    pub(super) const fn below(walk: Walk<'t, F, W>, root: Option<Node<'t, F>>, part: Part) -> Self {
+        Self { walk, root, next: Some(part.first), last: part.last, format: PhantomData }
     }
 }

@@ -25,20 +25,10 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     /// Takes what the cuts at both ends need, and cuts.
     pub(super) fn cut(&mut self, part: Part, token: &mut Flush) -> Result<(), TableError> {
         let walk = Walk::new(&self.window);
-        let Some(root) = self.root_node(walk) else {
-            return Err(TableError::Unreachable { table: self.root });
-        };
-        let needed = needed(walk, root, part)?;
-        if needed == 0 && !F::RUNS.iter().any(Option::is_some) {
-            return Ok(());
+        match self.root_node(walk) {
+            Some(root) => cut_below(walk, root, part, token, &mut self.source),
+            None => Err(TableError::Unreachable { table: self.root }),
         }
-        let mut reserve = Reserve::take(needed, &self.window, &mut self.source)?;
-        let walk = Walk::new(&self.window);
-        if let Some(root) = self.root_node(walk) {
-            cut_ends(walk, root, part, token, &mut reserve);
-        }
-        reserve.give_back(&self.window, &mut self.source);
-        Ok(())
     }
 
     /// Cuts where no token is handed out: what a break-before-make owes afterwards is paid through the window.
@@ -50,6 +40,30 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         }
         Ok(())
     }
+}
+
+/// Takes what the cuts at both ends of a part need, and cuts below a node that covers it.
+pub(super) fn cut_below<F: TableFormat, W: TableWindow, S: FrameSource>(
+    walk: Walk<'_, F, W>,
+    node: Node<'_, F>,
+    part: Part,
+    token: &mut Flush,
+    source: &mut S,
+) -> Result<(), TableError> {
+    let needed = needed(walk, node, part)?;
+    if needed == 0 && !F::RUNS.iter().any(Option::is_some) {
+        return Ok(());
+    }
+    let mut reserve = Reserve::take(needed, walk.window, source)?;
+    cut_ends(walk, node, part, token, &mut reserve);
+    reserve.give_back(walk.window, source);
+    Ok(())
+}
+
+/// The first address behind a part, if a node that covers the part covers it too.
+fn end_of<F: TableFormat>(node: Node<'_, F>, part: Part) -> Option<u64> {
+    let mask = 1_u64.checked_shl(F::SHIFTS[node.level + 1].into()).map_or(u64::MAX, |size| size - 1);
+    part.last.checked_add(1).filter(|_| part.last & mask != mask)
 }
 
 /// The leaf that a cut goes through: its level, and the level of the leaves that meet there afterwards.
@@ -70,7 +84,7 @@ pub(super) fn needed<F: TableFormat, W: TableWindow>(
     part: Part,
 ) -> Result<u64, TableError> {
     let first = cut_at(walk, root, part.first)?;
-    let Some(end) = part.last.checked_add(1).filter(|_| part.last < Part::all::<F>().last) else {
+    let Some(end) = end_of(root, part) else {
         return Ok(first.map_or(0, |cut| (cut.from - cut.to) as u64));
     };
     let last = cut_at(walk, root, end)?;
@@ -117,8 +131,8 @@ pub(super) fn cut_ends<F: TableFormat, W: TableWindow>(
     reserve: &mut Reserve<F>,
 ) {
     cut(walk, root, part.first, token, reserve);
-    if part.last < Part::all::<F>().last {
-        cut(walk, root, part.last + 1, token, reserve);
+    if let Some(end) = end_of(root, part) {
+        cut(walk, root, end, token, reserve);
     }
 }
 

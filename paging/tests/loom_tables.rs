@@ -1,0 +1,331 @@
+//! The concurrent page table under loom, which runs every interleaving and every allowed outcome of weak memory within the
+//! bound on preemptions. Two levels of two entries: four pages.
+//!
+//! `RUSTFLAGS="--cfg hectare_loom" cargo test -p hectare-paging --test loom_tables`. The words of tables are loom's atomics,
+//! and each frame has a cell that whoever walks into it reads and whoever takes or frees it writes: a walk that may still
+//! be under way when its table is freed is reported as a race. Every model names the planted fault that it must catch.
+#![cfg(hectare_loom)]
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use core::ptr::NonNull;
+
+use hectare_core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use hectare_core::{
+    AllocError, Frame, FrameRequest, FrameRun, FreeError, NoCpu, Page, PageRun, PageSize, Permissions,
+    PhysAddr, SharedFrameSource, VirtAddr,
+};
+use hectare_paging::format::Toy;
+use hectare_paging::table::{
+    Grace, MapOptions, NotLoaded, Readers, SharedTable, TableWindow, TableWords, Transaction,
+};
+use hectare_paging::{Attributes, Format, PageTable, Touched};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+
+type Small = Toy<2, 1, 0>;
+type Shared =
+    SharedTable<'static, Small, &'static Memory, Memory, TableWords<'static>, Readers<'static, NoCpu>>;
+type Under<'t> =
+    Transaction<'t, 'static, Small, &'static Memory, Memory, TableWords<'static>, Readers<'static, NoCpu>>;
+
+/// The first frame, and how many there are: a root, two tables, one more.
+const BASE: u64 = 0x100;
+const FRAMES: usize = 4;
+
+struct Cells {
+    words: [AtomicU64; 2],
+    used: UnsafeCell<()>,
+}
+
+/// Frames, what they hold, and which are free.
+struct Memory {
+    cells: [Cells; FRAMES],
+    free: AtomicU32,
+}
+
+// SAFETY: loom's cells report unordered accesses.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    fn new() -> &'static Self {
+        let cells = core::array::from_fn(|_| Cells {
+            words: [AtomicU64::new(0), AtomicU64::new(0)],
+            used: UnsafeCell::new(()),
+        });
+        Box::leak(Box::new(Self { cells, free: AtomicU32::new((1 << FRAMES) - 1) }))
+    }
+}
+
+// SAFETY: the words of a frame, always the same; loom's atomics stand for entries.
+unsafe impl TableWindow for &'static Memory {
+    fn table(&self, address: PhysAddr, _bytes: u64) -> Option<NonNull<u8>> {
+        let cells = self.cells.get(usize::try_from((address.value() >> 12).checked_sub(BASE)?).ok()?)?;
+        cells.used.with(|_| ());
+        Some(NonNull::from(&cells.words).cast())
+    }
+}
+
+// SAFETY: a frame is whoever's bit it took; loom's cells report it where that is not so.
+unsafe impl SharedFrameSource for Memory {
+    const FRAME_SIZE: PageSize = PageSize::SIZE_4K;
+
+    fn allocate_frames(&self, request: FrameRequest) -> Result<FrameRun, AllocError> {
+        assert_eq!(request.count.get(), 1);
+        let mut free = self.free.load(Ordering::Relaxed);
+        loop {
+            if free == 0 {
+                return Err(AllocError::OutOfMemory);
+            }
+            let rest = free & (free - 1);
+            match self.free.compare_exchange(free, rest, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => free = now,
+            }
+        }
+        let nth = free.trailing_zeros();
+        let cells = &self.cells[nth as usize];
+        cells.used.with_mut(|_| ());
+        // A leaf that maps what nobody asked for.
+        let garbage = leaf(0xBAD);
+        cells.words.iter().for_each(|word| word.store(garbage, Ordering::Relaxed));
+        Ok(FrameRun::new(Frame::new(BASE + u64::from(nth)), 1).unwrap())
+    }
+
+    unsafe fn free_frames(&self, run: FrameRun) -> Result<(), FreeError> {
+        let nth = usize::try_from(run.first().number() - BASE).unwrap();
+        self.cells[nth].used.with_mut(|_| ());
+        self.free.fetch_or(1 << nth, Ordering::Release);
+        Ok(())
+    }
+}
+
+fn attributes() -> Attributes {
+    Attributes::new(Permissions::READ | Permissions::WRITE)
+}
+
+fn leaf(frame: u64) -> u64 {
+    Small::leaf(PhysAddr::new(frame << 12), attributes(), Touched::DIRTY, 0).unwrap()
+}
+
+fn pages(first: u64, count: u64) -> PageRun {
+    PageRun::new(Page::new(first), count).unwrap()
+}
+
+fn tlb() -> NotLoaded {
+    // SAFETY: no CPU uses these tables.
+    unsafe { NotLoaded::new() }
+}
+
+/// A shared table that maps these pages, each to the frame of its number.
+fn shared(mapped: &[u64]) -> Arc<Shared> {
+    let memory = Memory::new();
+    let mut table = PageTable::<Small, _, _>::new(memory, memory).unwrap();
+    for page in mapped {
+        map_alone(&mut table, *page);
+    }
+    let words = (0..FRAMES).map(|_| AtomicU32::new(7)).collect::<Vec<_>>().leak();
+    // SAFETY: one table, of one memory.
+    let words = unsafe { TableWords::new(PhysAddr::new(BASE << 12), PageSize::SIZE_4K, words) };
+    Arc::new(SharedTable::new(table, words, Readers::new(&[], NoCpu)).unwrap_or_else(|_| panic!("words")))
+}
+
+fn options() -> MapOptions {
+    MapOptions::BASE_PAGES.with_touched(Touched::DIRTY)
+}
+
+fn map_alone(table: &mut PageTable<Small, &'static Memory, &'static Memory>, page: u64) {
+    let run = FrameRun::new(Frame::new(page), 1).unwrap();
+    table.map(Page::new(page), run, attributes(), options()).unwrap().later();
+}
+
+fn map(transaction: &mut Under<'_>, first: u64, frame: u64, count: u64) -> bool {
+    let frames = FrameRun::new(Frame::new(frame), count).unwrap();
+    transaction.map(Page::new(first), frames, attributes(), options()).is_ok()
+}
+
+fn finish(shared: &Shared, transaction: Under<'_>) {
+    let token = transaction.commit();
+    shared.finish(token, &tlb()).unwrap();
+}
+
+/// The frame of a page.
+fn find(shared: &Shared, page: u64) -> Option<u64> {
+    shared.find(VirtAddr::new(page << 12)).map(|hit| hit.address.value() >> 12)
+}
+
+fn model(run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(4));
+    builder.check(run);
+}
+
+/// Two that want the same pages: one gets both. (`shared_unlock_relaxed`)
+#[test]
+fn a_two_on_the_same_pages() {
+    model(|| {
+        let shared = shared(&[3]);
+        let other = Arc::clone(&shared);
+        let claim = |shared: &Shared, frame| {
+            let mut transaction = shared.transaction(pages(0, 2)).unwrap();
+            let mapped = map(&mut transaction, 0, frame, 2);
+            finish(shared, transaction);
+            mapped
+        };
+        let child = thread::spawn(move || claim(&other, 0x10));
+        let ours = claim(&shared, 0x20);
+        let theirs = child.join().unwrap();
+        assert!(ours != theirs, "one of both has the pages: {ours} {theirs}");
+        let frame = if ours { 0x20 } else { 0x10 };
+        assert_eq!([find(&shared, 0), find(&shared, 1)], [Some(frame), Some(frame + 1)]);
+    });
+}
+
+/// Pages under different lowest tables: nobody ever finds a lock taken.
+#[test]
+fn b_disjoint_pages_never_meet() {
+    model(|| {
+        let shared = shared(&[0, 2]);
+        let other = Arc::clone(&shared);
+        let claim = |shared: &Shared, page: u64| {
+            let mut transaction = shared.try_transaction(pages(page, 1)).unwrap().expect("nobody has it");
+            assert!(map(&mut transaction, page, page, 1));
+            finish(shared, transaction);
+        };
+        let child = thread::spawn(move || claim(&other, 1));
+        claim(&shared, 3);
+        child.join().unwrap();
+        assert_eq!([0, 1, 2, 3].map(|page| find(&shared, page)), [0, 1, 2, 3].map(Some));
+    });
+}
+
+/// A table is unlinked while another waits for its lock, or has found it. (`shared_no_stray`)
+#[test]
+fn c_who_finds_a_stray_looks_again() {
+    model(|| {
+        let shared = shared(&[0]);
+        let other = Arc::clone(&shared);
+        let child = thread::spawn(move || {
+            let mut transaction = other.transaction(pages(1, 1)).unwrap();
+            assert!(map(&mut transaction, 1, 1, 1));
+            finish(&other, transaction);
+        });
+        let mut gone = vec![];
+        let mut transaction = shared.transaction(pages(0, 4)).unwrap();
+        transaction.unmap(pages(0, 4), |run| gone.extend(run.pages().iter().map(Page::number))).unwrap();
+        finish(&shared, transaction);
+        child.join().unwrap();
+        let there = find(&shared, 1).is_some();
+        assert!(there != gone.contains(&1), "page 1 is there or was reported: {there} {gone:?}");
+        assert_eq!(find(&shared, 0), None);
+    });
+}
+
+/// A lookup in a table that is freed, and whose frame becomes another table. (`shared_no_grace`, `grace_no_fence`)
+#[test]
+fn d_a_table_is_freed_under_a_lookup() {
+    model(|| {
+        let shared = shared(&[0]);
+        let other = Arc::clone(&shared);
+        let child = thread::spawn(move || find(&other, 0));
+        let mut transaction = shared.transaction(pages(0, 4)).unwrap();
+        transaction.unmap(pages(0, 4), |_| {}).unwrap();
+        finish(&shared, transaction);
+        let mut transaction = shared.transaction(pages(2, 1)).unwrap();
+        assert!(map(&mut transaction, 2, 2, 1));
+        finish(&shared, transaction);
+        let found = child.join().unwrap();
+        assert!(matches!(found, None | Some(0)), "page 0 was never on {found:?}");
+        assert_eq!(find(&shared, 2), Some(2));
+    });
+}
+
+/// A table that was just made is its maker's until he is done. (`shared_born_free`)
+#[test]
+fn e_a_new_table_is_born_locked() {
+    model(|| {
+        let shared = shared(&[3]);
+        let other = Arc::clone(&shared);
+        let child = thread::spawn(move || {
+            let mut transaction = other.transaction(pages(1, 1)).unwrap();
+            let mapped = map(&mut transaction, 1, 0x10, 1);
+            finish(&other, transaction);
+            mapped
+        });
+        let mut transaction = shared.transaction(pages(0, 2)).unwrap();
+        assert!(map(&mut transaction, 0, 0x20, 1));
+        let ours = map(&mut transaction, 1, 0x21, 1);
+        finish(&shared, transaction);
+        let theirs = child.join().unwrap();
+        assert!(ours != theirs, "one of both has page 1: {ours} {theirs}");
+        assert_eq!(find(&shared, 1), Some(if ours { 0x21 } else { 0x10 }));
+    });
+}
+
+/// Whoever sees a table sees what is in it. (`table_link_relaxed`)
+#[test]
+fn f_a_table_is_filled_before_it_is_linked() {
+    model(|| {
+        let shared = shared(&[3]);
+        let other = Arc::clone(&shared);
+        let child = thread::spawn(move || [find(&other, 0), find(&other, 1)]);
+        let mut transaction = shared.transaction(pages(0, 2)).unwrap();
+        assert!(map(&mut transaction, 0, 5, 1));
+        finish(&shared, transaction);
+        let [found, empty] = child.join().unwrap();
+        assert!(matches!(found, None | Some(5)), "page 0 was never on {found:?}");
+        assert_eq!(empty, None, "page 1 was never mapped");
+    });
+}
+
+/// A straggler: it chose its phase before an earlier wait. (`grace_one_phase`)
+#[test]
+fn g_a_wait_is_for_both_phases() {
+    model(|| {
+        let world = Arc::new((Readers::new(&[], NoCpu), AtomicU32::new(0), Used(UnsafeCell::new(()))));
+        let other = Arc::clone(&world);
+        let child = thread::spawn(move || {
+            let (readers, gone, used) = &*other;
+            readers.read(|| {
+                if gone.load(Ordering::Relaxed) == 0 {
+                    used.0.with(|_| ());
+                }
+            });
+        });
+        let (readers, gone, used) = &*world;
+        readers.wait();
+        gone.store(1, Ordering::Relaxed);
+        readers.wait();
+        used.0.with_mut(|_| ());
+        child.join().unwrap();
+    });
+}
+
+/// A parent's range and a child's, each of which waits for the other's locks: nobody waits for ever, nothing is lost.
+#[test]
+fn h_a_wide_and_a_narrow_one() {
+    model(|| {
+        let shared = shared(&[0, 1]);
+        let other = Arc::clone(&shared);
+        let child = thread::spawn(move || {
+            let mut transaction = other.transaction(pages(0, 2)).unwrap();
+            transaction.protect(pages(0, 2), Permissions::READ).unwrap();
+            finish(&other, transaction);
+        });
+        let mut transaction = shared.transaction(pages(1, 2)).unwrap();
+        assert!(map(&mut transaction, 2, 2, 1));
+        transaction.unmap(pages(1, 1), |run| assert_eq!(run.frames().first().number(), 1)).unwrap();
+        finish(&shared, transaction);
+        child.join().unwrap();
+        assert_eq!([0, 1, 2].map(|page| find(&shared, page)), [Some(0), None, Some(2)]);
+        let hit = shared.find(VirtAddr::new(0)).unwrap();
+        assert_eq!(hit.attributes().permissions, Permissions::READ);
+    });
+}
+
+struct Used(UnsafeCell<()>);
+
+// SAFETY: loom's cell reports unordered accesses.
+unsafe impl Send for Used {}
+// SAFETY: as above.
+unsafe impl Sync for Used {}
