@@ -50,13 +50,15 @@ impl DirectMap {
 // SAFETY: (1) the checks below leave only bytes inside the range that `new`'s caller vouched for; (2) the pointer is
 // one fixed base plus the offset.
 unsafe impl PhysWindow for DirectMap {
+    #[inline]
     fn pointer(&self, address: PhysAddr, length: u64) -> Option<NonNull<u8>> {
-        let offset = address.checked_offset_from(self.first)?;
-        if offset.checked_add(length)? > self.length {
+        // An address below the first wraps to an offset beyond the length: neither end wraps.
+        let offset = address.value().wrapping_sub(self.first.value());
+        if offset > self.length.checked_sub(length)? {
             return None;
         }
         let offset = usize::try_from(offset).ok()?;
-        // SAFETY: offset ≤ self.length, and `new`'s caller vouched for that many bytes from `self.pointer`.
+        // SAFETY: offset + length ≤ self.length, and `new`'s caller vouched for that many bytes from `self.pointer`.
         Some(unsafe { self.pointer.add(offset) })
     }
 }

@@ -25,6 +25,7 @@ pub mod aarch64;
 pub mod ept;
 mod error;
 mod geometry;
+mod memo;
 pub mod riscv;
 mod toy;
 pub mod x86;
@@ -33,6 +34,7 @@ pub use aarch64::{AArch64, Stage2};
 pub use ept::Ept;
 pub use error::EntryError;
 pub use geometry::{Field, Fresh, Half, MAX_LEVELS, Run, SetBy};
+pub use memo::{Kept, Memo, Nothing};
 pub use riscv::{RiscV, Sv32, Sv39, Sv48, Sv57};
 pub use toy::Toy;
 pub use x86::{Pae, X86, X86_64};
@@ -97,6 +99,9 @@ pub trait Format: sealed::Sealed + Copy + Eq + Default + fmt::Debug + Send + Syn
     /// Whether the entries of the root are read only when the root is loaded (PAE): each change of one, even from
     /// absent to present, needs a reload of the root register.
     const ROOT_LATCHED: bool = false;
+
+    /// How a token for fresh mappings remembers what is owed for them: [`Kept`], or [`Nothing`] where that is nothing.
+    type Memo<T: Copy + fmt::Debug>: Memo<T>;
 
     /// The leaf of level `level` for the memory at `address`.
     ///

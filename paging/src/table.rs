@@ -116,7 +116,7 @@ impl Half {
     }
 
     fn holds(self, index: usize) -> bool {
-        (self.first..self.end).contains(&index)
+        index.wrapping_sub(self.first) < self.end - self.first
     }
 }
 

@@ -52,6 +52,7 @@ impl<const LEVELS: usize, const OPTIONS: u8> sealed::Sealed for Ept<LEVELS, OPTI
 
 impl<const LEVELS: usize, const OPTIONS: u8> Format for Ept<LEVELS, OPTIONS> {
     type Entry = u64;
+    type Memo<T: Copy + core::fmt::Debug> = super::Nothing<T>;
 
     const NAME: &'static str = if LEVELS == 5 { "EPT, 5 levels" } else { "EPT" };
     const LEVELS: usize = {

@@ -23,13 +23,13 @@ impl Half {
     /// The address whose low `bits` are those of `linear`.
     #[inline(always)]
     pub(super) fn extend(self, linear: u64, bits: u8) -> VirtAddr {
-        let mask = mask(bits);
-        let ones = match self {
-            Self::Both => linear >> (bits - 1) & 1 != 0,
-            Self::Lower => false,
-            Self::Upper => true,
-        };
-        VirtAddr::new(if ones { linear | !mask } else { linear & mask })
+        let above = 64 - bits;
+        VirtAddr::new(match self {
+            // The shift to the right copies the highest translated bit.
+            Self::Both => ((linear << above) as i64 >> above) as u64,
+            Self::Lower => linear & mask(bits),
+            Self::Upper => linear | !mask(bits),
+        })
     }
 }
 

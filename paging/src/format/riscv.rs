@@ -72,6 +72,7 @@ macro_rules! format {
     ($word:ident, { $($header:tt)* }, { $($consts:tt)* }) => {
         $($header)* {
             type Entry = $word;
+            type Memo<T: Copy + core::fmt::Debug> = crate::format::Kept<T>;
             $($consts)*
 
             const GLOBAL: bool = true;

@@ -36,6 +36,7 @@ impl<const LEVELS: usize, const INDEX_BITS: u8, const RUN: u8> sealed::Sealed
 
 impl<const LEVELS: usize, const INDEX_BITS: u8, const RUN: u8> Format for Toy<LEVELS, INDEX_BITS, RUN> {
     type Entry = u64;
+    type Memo<T: Copy + core::fmt::Debug> = super::Nothing<T>;
 
     const NAME: &'static str = "toy";
     const LEVELS: usize = {

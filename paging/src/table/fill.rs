@@ -175,6 +175,9 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         options: MapOptions,
     ) -> Result<Fresh<F>, TableError> {
         if frames.count() == 1 {
+            if let Some(fresh) = self.map_at_once(first, frames, attributes, options) {
+                return Ok(fresh);
+            }
             self.map_one(first, frames, attributes, options)
         } else {
             self.map_run(first, frames, attributes, options)

@@ -10,12 +10,11 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
-use core::marker::PhantomData;
 
 use hectare_core::{PageRun, PageSize, PhysAddr, VirtAddr};
 
 use super::{Asid, TableFormat, Tlb};
-use crate::format;
+use crate::format::{self, Memo};
 
 /// Ranges that a token tells apart; beyond that it asks for everything.
 const SPANS: usize = 4;
@@ -268,15 +267,15 @@ impl Flush {
 #[derive(Debug)]
 #[must_use = "some formats owe a barrier, an invalidation or a reload before a new mapping may be relied on"]
 pub struct Fresh<F: TableFormat> {
-    pages: PageRun,
-    asid: Option<Asid>,
-    format: PhantomData<F>,
+    /// No bytes where nothing is owed.
+    what: F::Memo<(PageRun, Option<Asid>)>,
 }
 
 impl<F: TableFormat> Fresh<F> {
     #[inline(always)]
-    pub(super) const fn new(pages: PageRun, asid: Option<Asid>) -> Self {
-        Self { pages, asid, format: PhantomData }
+    pub(super) fn new(pages: PageRun, asid: Option<Asid>) -> Self {
+        const { assert!(size_of::<Self>() != 0 || !Self::is_needed(), "who owes something remembers it") };
+        Self { what: Memo::new((pages, asid)) }
     }
 
     /// Whether this format owes anything. A constant.
@@ -295,15 +294,16 @@ impl<F: TableFormat> Fresh<F> {
 
     #[cold]
     fn pay(self, tlb: &impl Tlb) {
-        let first = self.pages.first().start(F::PAGE).unwrap_or(VirtAddr::new(0));
-        let span = Span::new(first, self.pages.count(), F::PAGE);
+        let Some((pages, asid)) = self.what.get() else { return };
+        let first = pages.first().start(F::PAGE).unwrap_or(VirtAddr::new(0));
+        let span = Span::new(first, pages.count(), F::PAGE);
         tlb.invalidate(&Invalidation {
             spans: &[span],
             everything: false,
             tables: false,
             global: false,
             reload: F::ROOT_LATCHED && !cfg!(hectare_plant = "table_no_reload"),
-            asid: self.asid,
+            asid,
         });
     }
 

@@ -2,13 +2,15 @@
 #![expect(unsafe_code, reason = "owns tables: takes them, vouches for the root, gives them back")]
 
 use core::marker::PhantomData;
+use core::sync::atomic::Ordering::Acquire;
 
-use hectare_core::{FrameSource, PageRun, PhysAddr};
+use hectare_core::{FrameSource, PageRun, PhysAddr, VirtAddr};
 
 use super::flush::{Flush, Freed};
 use super::memory::{self, Node, Walk};
 use super::range::Part;
 use super::{Half, PageTable, TableError, TableFormat, TableWindow, Tlb};
+use crate::{AtomicEntry, Kind};
 
 impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     const ROOT: usize = F::LEVELS - 1;
@@ -48,6 +50,30 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     #[inline(always)]
     pub(super) const fn is_settled(&self) -> bool {
         self.unsettled == 0 && self.moved == 0
+    }
+
+    /// The table of level 0 for an address that the format accepts; `None` if a table is missing, a larger leaf stands there,
+    /// or the place is another table's.
+    #[inline(always)]
+    pub(super) fn base_table<'t>(&self, walk: Walk<'t, F, W>, address: VirtAddr) -> Option<Node<'t, F>> {
+        let mut index = F::index(address, Self::ROOT);
+        if self.foreign.holds(index) {
+            return None;
+        }
+        // SAFETY: first invariant; see `root_node`.
+        let mut node = unsafe { walk.own_node(self.root, Self::ROOT) };
+        for level in (1..F::LEVELS).rev() {
+            // Acquire: as in `Walk::slot`.
+            let entry = node.cells.get(index)?.load(Acquire);
+            if F::kind(entry, level) != Kind::Table {
+                return None;
+            }
+            index = F::index(address, level - 1);
+            // SAFETY: a table entry of a live table links a live one of the level below, and outside of the foreign half
+            // every table is from this table's source (first invariant).
+            node = unsafe { walk.own_node(F::table_address(entry, level), level - 1) };
+        }
+        Some(node)
     }
 
     /// The part of the address space that the pages are, if this table may change it.

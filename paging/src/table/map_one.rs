@@ -1,6 +1,8 @@
 //! Mapping one base page: the path of every page fault, so it goes down once and decides little.
 #![forbid(unsafe_code)]
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use hectare_core::{FrameRun, FrameSource, Page, PageRun};
 
 use super::fill::{LAST, taken};
@@ -12,8 +14,35 @@ use crate::format::MAX_LEVELS;
 use crate::{AtomicEntry, Attributes, Entry};
 
 impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
-    /// As `map`, for one page.
+    /// As `map`, for one page whose tables are there, and which nothing stands in the way of. `None` if that is not so:
+    /// then nothing was done. A few instructions a level; constant attributes are encoded by the compiler.
     #[inline]
+    pub(super) fn map_at_once(
+        &mut self,
+        page: Page,
+        frame: FrameRun,
+        attributes: Attributes,
+        options: MapOptions,
+    ) -> Option<Fresh<F>> {
+        let (address, memory) = (page.start(F::PAGE)?, frame.first().start(F::PAGE)?);
+        if !F::accepts(address) {
+            return None;
+        }
+        let leaf = F::leaf(memory, attributes, options.touched, 0).ok()?;
+        let walk = Walk::new(&self.window);
+        let node = self.base_table(walk, address)?;
+        let index = F::index(address, 0);
+        let cell = node.cells.get(index)?;
+        if cell.load(Relaxed) != F::Entry::ZERO {
+            return None;
+        }
+        walk.window.step(node.at(index));
+        cell.store(leaf, Relaxed);
+        Some(Fresh::new(PageRun::new(page, 1)?, self.asid))
+    }
+
+    /// As `map`, for one page: whatever there is to refuse or to make.
+    #[inline(never)]
     pub(super) fn map_one(
         &mut self,
         page: Page,
@@ -47,9 +76,9 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         node.level = 0;
         let index = F::index(address, 0);
         match node.cells.get(index) {
-            Some(cell) if cell.load(core::sync::atomic::Ordering::Relaxed) == F::Entry::ZERO => {
+            Some(cell) if cell.load(Relaxed) == F::Entry::ZERO => {
                 walk.window.step(node.at(index));
-                cell.store(leaf, core::sync::atomic::Ordering::Relaxed);
+                cell.store(leaf, Relaxed);
                 Ok(Fresh::new(pages, self.asid))
             }
             _ => Err(taken(node, Part::of::<F>(pages)?, index)),

@@ -84,6 +84,20 @@ impl<'t, F: TableFormat, W: TableWindow> Walk<'t, F, W> {
         Some(Node { cells, address, level })
     }
 
+    /// As [`node`](Self::node), for a table that was taken from this page table's own source: the window showed it then
+    /// (`take_frames` makes sure of that), so it shows it now (promise of [`TableWindow`]).
+    ///
+    /// # Safety
+    /// It is a live table of that level of the page table that is borrowed for `'t`, and was taken from its source.
+    #[inline(always)]
+    pub(super) unsafe fn own_node(self, address: PhysAddr, level: usize) -> Node<'t, F> {
+        // SAFETY: the caller's promise.
+        let node = unsafe { self.node(address, level) };
+        debug_assert!(node.is_some(), "a table that was shown is shown always");
+        // SAFETY: as said above.
+        unsafe { node.unwrap_unchecked() }
+    }
+
     /// What stands at `index`. A table that the window does not show any more (against its promise) is `Reserved`.
     #[inline(always)]
     pub(super) fn slot(self, node: Node<'t, F>, index: usize) -> Slot<'t, F> {

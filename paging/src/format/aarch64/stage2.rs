@@ -41,6 +41,7 @@ impl<const GRANULE: u8, const BITS: u8, const OPTIONS: u8> sealed::Sealed for St
 
 impl<const GRANULE: u8, const BITS: u8, const OPTIONS: u8> Format for Stage2<GRANULE, BITS, OPTIONS> {
     type Entry = u64;
+    type Memo<T: Copy + core::fmt::Debug> = crate::format::Kept<T>;
 
     const NAME: &'static str = match GRANULE {
         12 => "AArch64 stage 2, 4 KiB",

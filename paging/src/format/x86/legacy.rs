@@ -34,6 +34,7 @@ impl<const PSE36: bool> sealed::Sealed for X86<PSE36> {}
 
 impl<const PSE36: bool> Format for X86<PSE36> {
     type Entry = u32;
+    type Memo<T: Copy + core::fmt::Debug> = crate::format::Nothing<T>;
 
     const NAME: &'static str = if PSE36 { "x86, PSE-36" } else { "x86" };
     const LEVELS: usize = 2;

@@ -33,6 +33,7 @@ impl<const LEVELS: usize> sealed::Sealed for X86_64<LEVELS> {}
 
 impl<const LEVELS: usize> Format for X86_64<LEVELS> {
     type Entry = u64;
+    type Memo<T: Copy + core::fmt::Debug> = crate::format::Nothing<T>;
 
     const NAME: &'static str = if LEVELS == 5 { "x86-64, 5 levels" } else { "x86-64" };
     const LEVELS: usize = {

@@ -36,6 +36,7 @@ impl sealed::Sealed for Pae {}
 
 impl Format for Pae {
     type Entry = u64;
+    type Memo<T: Copy + core::fmt::Debug> = crate::format::Kept<T>;
 
     const NAME: &'static str = "x86 PAE";
     const LEVELS: usize = 3;

@@ -1,9 +1,9 @@
 //! The chapter's examples.
 
 use hectare_core::{Access, Page, Permissions, PhysAddr, Translate, VirtAddr};
-use hectare_paging::format::X86_64;
+use hectare_paging::format::{AArch64, Ept, Pae, Sv39, Toy, X86, X86_64};
 use hectare_paging::table::{FaultCause, MapOptions};
-use hectare_paging::{Attributes, PageFault};
+use hectare_paging::{Attributes, Fresh, PageFault};
 
 use super::world::{World, frames};
 
@@ -71,4 +71,12 @@ fn e14_one_huge_page_translates_as_512_small_ones_with_a_table_less() {
     }
     assert_eq!(huge.table.tables() + 1, small.table.tables());
     let _ = frames(1, 1);
+}
+
+#[test]
+fn a_token_has_bytes_only_where_something_is_owed() {
+    assert_eq!(size_of::<Fresh<X>>(), 0);
+    assert_eq!(size_of::<Fresh<X86>>() + size_of::<Fresh<Ept>>() + size_of::<Fresh<Toy<2, 2, 0>>>(), 0);
+    assert!(size_of::<Fresh<Pae>>() != 0, "its root is read when it is loaded");
+    assert!(size_of::<Fresh<Sv39>>() != 0 && size_of::<Fresh<AArch64<12>>>() != 0);
 }
