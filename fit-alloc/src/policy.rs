@@ -34,7 +34,7 @@ pub use chunk::Chunk;
 pub use segregated::half_fit_space;
 pub use tree::chunks_for;
 
-pub(crate) use index::Index;
+pub(crate) use index::{Found, Index};
 use ordered::{FirstIndex, LastIndex, NextIndex};
 use segregated::{GoodIndex, HalfIndex};
 use sized::{BestIndex, WorstIndex};
@@ -129,7 +129,7 @@ policy! {
     NextFit "next fit" Logarithm NextIndex;
     /// The highest hole that fits; the block is cut from its upper end. Exact, O(log holes).
     LastFit "last fit" Logarithm LastIndex;
-    /// Segregated lists, one for each length below 1024 and thirty-two for each octave from there (two-level segregated
+    /// Segregated lists, one for each length below 2048 and thirty-two for each octave from there (two-level segregated
     /// fit: Masmano, Ripoll, Crespo and Real, "TLSF: a new dynamic memory allocator for real-time systems", ECRTS 2004),
     /// preceded by one look at the list that the length itself belongs to. O(1); the complete search adds a walk of one list before it refuses.
     GoodFit "good fit" Constant GoodIndex;

@@ -46,7 +46,7 @@ pub use unit::Unit;
 
 use work::Order;
 
-pub(crate) use node::{NIL, Tables, View, nowhere};
+pub(crate) use node::{MOST_NODES, NIL, Nodes, Tables, View, nowhere};
 
 use core::fmt;
 use core::num::NonZero;
@@ -82,8 +82,10 @@ pub struct RangeAllocator<P: Policy, U: Unit, S: Storage<U>> {
     start: U,
     end: U,
     free: U,
-    /// The most units that were allocated at one time.
+    /// The most units that were allocated at one time before the space last changed.
     peak: U,
+    /// The fewest that have been free since.
+    least_free: U,
     /// Units in blocks that nobody asked for.
     unasked: u64,
     failures: Failures,

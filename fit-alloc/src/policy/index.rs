@@ -5,6 +5,23 @@ use hectare_core::Violation;
 
 use crate::range::{NIL, Request, Tables, Unit, View};
 
+/// What a search found.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<U> {
+    pub(crate) hole: u32,
+    /// The length to grant.
+    pub(crate) length: U,
+    /// The class that the hole is the head of and has no other size, or [`NIL`]: then the index looks again.
+    pub(crate) class: u32,
+}
+
+impl<U> Found<U> {
+    #[inline]
+    pub(crate) fn new(hole: u32, length: U) -> Self {
+        Self { hole, length, class: NIL }
+    }
+}
+
 /// An index of all holes, ordered for one policy. The holes themselves are nodes of the allocator's table.
 pub trait Index<U: Unit>: Default {
     /// Whether blocks are cut from a hole's upper end.
@@ -39,8 +56,24 @@ pub trait Index<U: Unit>: Default {
         self.insert(tables, hole);
     }
 
+    /// Whether a hole that grows changes its place in the index as a rule: then a block that is freed becomes the hole
+    /// itself, and the holes beside it are taken out.
+    const REPLACES: bool = false;
+
     /// The hole for a plain request, and the length to grant.
-    fn find(&mut self, view: View<'_, U>, length: U) -> Option<(u32, U)>;
+    fn find(&mut self, view: View<'_, U>, length: U) -> Option<Found<U>>;
+
+    /// As [`Index::remove`], for what [`Index::find`] just returned.
+    #[inline]
+    fn remove_found(&mut self, tables: &mut Tables<'_, U>, found: Found<U>) {
+        self.remove(tables, found.hole);
+    }
+
+    /// As [`Index::resize`], for what [`Index::find`] just returned.
+    #[inline]
+    fn resize_found(&mut self, tables: &mut Tables<'_, U>, found: Found<U>, start: U, length: U) {
+        self.resize(tables, found.hole, start, length);
+    }
 
     /// A hole that `find` overlooked. Linear.
     fn find_hidden(&self, view: View<'_, U>, length: U) -> Option<u32> {

@@ -3,8 +3,8 @@
 
 use hectare_core::Violation;
 
-use super::Index;
 use super::tree::{Tree, chunks_for};
+use super::{Found, Index};
 use crate::range::{Request, Tables, Unit, View};
 
 macro_rules! ordered {
@@ -106,8 +106,8 @@ impl<U: Unit> NextIndex<U> {
 ordered! {
     FirstIndex {
         #[inline]
-        fn find(&mut self, view: View<'_, U>, length: U) -> Option<(u32, U)> {
-            Some((self.tree.first(view, length)?, length))
+        fn find(&mut self, view: View<'_, U>, length: U) -> Option<Found<U>> {
+            Some(Found::new(self.tree.first(view, length)?, length))
         }
 
         fn find_place(&mut self, view: View<'_, U>, request: &Request<U>) -> Option<(u32, U)> {
@@ -130,8 +130,8 @@ ordered! {
         const FROM_TOP: bool = true;
 
         #[inline]
-        fn find(&mut self, view: View<'_, U>, length: U) -> Option<(u32, U)> {
-            Some((self.tree.last(view, length)?, length))
+        fn find(&mut self, view: View<'_, U>, length: U) -> Option<Found<U>> {
+            Some(Found::new(self.tree.last(view, length)?, length))
         }
 
         fn find_place(&mut self, view: View<'_, U>, request: &Request<U>) -> Option<(u32, U)> {
@@ -151,11 +151,11 @@ ordered! {
 
     NextIndex {
         #[inline]
-        fn find(&mut self, view: View<'_, U>, length: U) -> Option<(u32, U)> {
+        fn find(&mut self, view: View<'_, U>, length: U) -> Option<Found<U>> {
             let hole = self.past_rover(view, length);
             let hole = hole.or_else(|| self.tree.first(view, length))?;
             self.rest = hole;
-            Some((hole, length))
+            Some(Found::new(hole, length))
         }
 
         fn find_place(&mut self, view: View<'_, U>, request: &Request<U>) -> Option<(u32, U)> {

@@ -4,7 +4,7 @@
 use hectare_core::Violation;
 
 use super::classes::{Class, Classes};
-use super::{Index, step};
+use super::{Found, Index, step};
 use crate::range::{NIL, Request, Tables, Unit, View};
 
 /// How many units a space needs so that half fit never refuses a plain request, given the most units that are asked
@@ -77,14 +77,14 @@ impl<U: Unit> Index<U> for GoodIndex<U> {
     }
 
     #[inline]
-    fn find(&mut self, view: View<'_, U>, length: U) -> Option<(u32, U)> {
+    fn find(&mut self, view: View<'_, U>, length: U) -> Option<Found<U>> {
         step();
         let own = Class::of(length);
         let head = self.0.head(own);
         if head != NIL && view.at(head).length >= length {
-            return Some((head, length));
+            return Some(Found::new(head, length));
         }
-        Some((self.0.head(self.0.above(own)?), length))
+        Some(Found::new(self.0.head(self.0.above(own)?), length))
     }
 
     fn find_hidden(&self, view: View<'_, U>, length: U) -> Option<u32> {
@@ -189,16 +189,16 @@ impl<U: Unit> Index<U> for HalfIndex<U> {
     }
 
     #[inline]
-    fn find(&mut self, view: View<'_, U>, length: U) -> Option<(u32, U)> {
+    fn find(&mut self, view: View<'_, U>, length: U) -> Option<Found<U>> {
         step();
         if let Some(rounded) = length.power() {
             let octaves = self.octaves >> rounded.log2() << rounded.log2();
             if octaves != 0 {
-                return Some((self.head(octaves.trailing_zeros()), rounded));
+                return Some(Found::new(self.head(octaves.trailing_zeros()), rounded));
             }
         }
         let head = self.head(length.log2());
-        if head != NIL && view.at(head).length >= length { Some((head, length)) } else { None }
+        if head != NIL && view.at(head).length >= length { Some(Found::new(head, length)) } else { None }
     }
 
     fn find_hidden(&self, view: View<'_, U>, length: U) -> Option<u32> {

@@ -3,8 +3,8 @@
 
 use hectare_core::Violation;
 
-use super::Index;
 use super::size_index::SizeIndex;
+use super::{Found, Index};
 use crate::range::{NIL, Request, Tables, Unit, View};
 
 macro_rules! sized {
@@ -20,26 +20,38 @@ macro_rules! sized {
         }
 
         impl<U: Unit> Index<U> for $policy<U> {
-            #[inline]
+            const REPLACES: bool = true;
+
+            #[inline(always)]
             fn insert(&mut self, tables: &mut Tables<'_, U>, hole: u32) {
                 self.0.insert(tables, hole);
             }
 
-            #[inline]
+            #[inline(always)]
             fn remove(&mut self, tables: &mut Tables<'_, U>, hole: u32) {
                 self.0.remove(tables, hole);
             }
 
             #[inline]
             fn resize(&mut self, tables: &mut Tables<'_, U>, hole: u32, start: U, length: U) {
-                self.0.resize(tables, hole, start, length);
+                self.0.resize(tables.nodes(), hole, start, length);
             }
 
             #[inline]
-            fn find(&mut self, view: View<'_, U>, length: U) -> Option<(u32, U)> {
-                let find: fn(&SizeIndex<U>, View<'_, U>, U) -> u32 = $find;
-                let hole = find(&self.0, view, length);
-                if hole == NIL { None } else { Some((hole, length)) }
+            fn find(&mut self, view: View<'_, U>, length: U) -> Option<Found<U>> {
+                let find: fn(&SizeIndex<U>, View<'_, U>, U) -> Found<U> = $find;
+                let found = find(&self.0, view, length);
+                if found.hole == NIL { None } else { Some(found) }
+            }
+
+            #[inline(always)]
+            fn remove_found(&mut self, tables: &mut Tables<'_, U>, found: Found<U>) {
+                self.0.remove_found(tables, found);
+            }
+
+            #[inline(always)]
+            fn resize_found(&mut self, tables: &mut Tables<'_, U>, found: Found<U>, start: U, length: U) {
+                self.0.resize_found(tables, found, start, length);
             }
 
             fn find_place(&mut self, view: View<'_, U>, request: &Request<U>) -> Option<(u32, U)> {
@@ -79,15 +91,15 @@ macro_rules! sized {
 
 sized!(
     /// Best fit's holes.
-    BestIndex, SizeIndex::at_least, SizeIndex::at_least, |index, view, length| {
-    length.plus(U::ONE).map_or(NIL, |more| index.at_least(view, more))
+    BestIndex, SizeIndex::at_least, |index, view, length| index.at_least(view, length).hole, |index, view, length| {
+    length.plus(U::ONE).map_or(NIL, |more| index.at_least(view, more).hole)
 });
 sized!(
     /// Worst fit's holes.
     WorstIndex,
     |index, view, length| {
         let hole = index.largest(view);
-        if view.at(hole).length >= length { hole } else { NIL }
+        Found::new(if view.at(hole).length >= length { hole } else { NIL }, length)
     },
     |index, view, _| index.largest(view),
     |index, view, length| index.at_most(view, length - U::ONE)

@@ -6,8 +6,8 @@ use core::ops::Range;
 use hectare_core::{Failures, FreeError};
 
 use super::work::Order;
-use super::{Block, Handle, NIL, Node, RangeAllocator, RangeError, Request, Storage, Unit};
-use crate::policy::{Chunk, Index, Policy, Search};
+use super::{Block, Handle, MOST_NODES, NIL, Node, RangeAllocator, RangeError, Request, Storage, Unit};
+use crate::policy::{Chunk, Found, Index, Policy, Search};
 
 impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
     pub(super) fn build(space: Range<U>, mut storage: S) -> Result<Self, RangeError> {
@@ -20,8 +20,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
         }
         let tables = storage.tables();
         let nodes = tables.nodes.len();
-        // Two numbers are no indices.
-        if nodes == 0 || nodes >= NIL as usize - 1 || P::Index::<U>::chunks(nodes) > tables.chunks.len() {
+        if nodes == 0 || nodes > MOST_NODES || P::Index::<U>::chunks(nodes) > tables.chunks.len() {
             return Err(RangeError::TableFull);
         }
         tables.nodes.fill(Node::NEW);
@@ -35,6 +34,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
             end: space.end,
             free: length,
             peak: U::ZERO,
+            least_free: length,
             unasked: 0,
             failures: Failures::default(),
         };
@@ -51,17 +51,19 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
             return Err(self.refuse(length));
         }
         let view = self.storage.view();
-        let (hole, granted) = match self.index.find(view, length) {
+        let found = match self.index.find(view, length) {
             Some(found) => found,
-            None => (self.find_hidden(length)?, length),
+            None => Found::new(self.find_hidden(length)?, length),
         };
-        let (asked, length) = (length, granted);
-        let node = self.storage.view().at(hole);
-        let start = if P::Index::<U>::FROM_TOP { node.end() - length } else { node.start };
-        let block = self.cut(hole, start, length, false)?;
+        let block = if P::Index::<U>::FROM_TOP {
+            let end = self.storage.view().at(found.hole).end();
+            self.cut(found.hole, end - found.length, found.length, false)?
+        } else {
+            self.cut_found(found)?
+        };
         self.index.placed(block.end());
         if P::Index::<U>::ROUNDS {
-            self.unasked(block.handle.index(), length - asked);
+            self.unasked(block.handle.index(), found.length - length);
         }
         Ok(block)
     }
@@ -119,7 +121,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
         let view = self.storage.view();
         let roomy = request.length.plus(request.align - U::ONE);
         [roomy, Some(request.length)].into_iter().flatten().find_map(|length| {
-            let (hole, _) = self.index.find(view, length)?;
+            let hole = self.index.find(view, length)?.hole;
             let node = view.at(hole);
             let place = if P::Index::<U>::FROM_TOP {
                 request.highest_in(node.start, node.end())
@@ -170,7 +172,33 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
             work.drop_hole(hole);
             hole
         };
+        Ok(self.hand_out(block, start, length, pinned))
+    }
+
+    /// Makes the lower end of a hole that was found a block.
+    #[inline]
+    fn cut_found(&mut self, found: Found<U>) -> Result<Block<U>, RangeError> {
+        let node = self.storage.view().at(found.hole);
+        let (start, rest) = (node.start, node.length - found.length);
+        let block = if rest > U::ZERO {
+            if !self.has_nodes(1) {
+                return Err(RangeError::TableFull);
+            }
+            let mut work = self.work();
+            work.set_found(found, start + found.length, rest);
+            work.node_below(found.hole)
+        } else {
+            self.work().drop_found(found);
+            found.hole
+        };
+        Ok(self.hand_out(block, start, found.length, false))
+    }
+
+    /// Makes a node of the space that is in no index a block.
+    #[inline]
+    fn hand_out(&mut self, block: u32, start: U, length: U, pinned: bool) -> Block<U> {
         let mut generation = 0;
+        let mut work = self.work();
         work.t.edit(block, |node| {
             node.start = start;
             node.length = length;
@@ -182,8 +210,8 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
         });
         work.t.enter(block);
         self.free = self.free - length;
-        self.peak = self.peak.max(self.end - self.start - self.free);
-        Ok(Block { handle: Handle::new(block, generation), start, length })
+        self.least_free = self.least_free.min(self.free);
+        Block { handle: Handle::new(block, generation), start, length }
     }
 
     /// Makes a block a hole, or part of the holes beside it.
@@ -197,6 +225,11 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
         work.t.edit(block, |node| node.flip(false));
         let node = work.t.at(block);
         let (start, length, prev, next) = (node.start, node.length, node.prev, node.next);
+        if P::Index::<U>::REPLACES {
+            work.absorb(block);
+            self.free = self.free + length;
+            return;
+        }
         let (below, above) = (work.t.at(prev), work.t.at(next));
         // The planted fault: the hole above is not joined.
         let joins_above = above.is_hole() && !cfg!(hectare_plant = "no_coalesce");
@@ -221,6 +254,11 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
             }
         }
         self.free = self.free + length;
+    }
+
+    /// The most units that were allocated at one time.
+    pub(super) fn peak(&self) -> U {
+        self.peak.max(self.end - self.start - self.least_free)
     }
 
     pub(super) fn find_block(&self, start: U) -> Result<Handle, RangeError> {
@@ -263,8 +301,10 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
             let hole = work.node_above(highest);
             work.add_hole(hole, start, units);
         }
+        self.peak = self.peak();
         self.end = end;
         self.free = self.free + units;
+        self.least_free = self.free;
         Ok(())
     }
 
@@ -287,8 +327,10 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
         } else {
             work.set_hole(hole, start, left);
         }
+        self.peak = self.peak();
         self.end = self.end - units;
         self.free = self.free - units;
+        self.least_free = self.free;
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> Figures for RangeAllocator<P, U, S> {
     fn usage(&self) -> Usage {
         let capacity: u64 = (self.end - self.start).into();
         let mut usage = Usage::new(1, capacity, capacity - self.free.into());
-        usage.peak_allocated = self.peak.into();
+        usage.peak_allocated = self.peak().into();
         usage.failures = self.failures;
         usage
     }
@@ -32,7 +32,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> CheckInvariants for RangeAllocator<P, U,
     fn check_invariants(&self) -> Result<(), Violation> {
         let view = self.storage.view();
         let (mut index, mut below, mut end) = (self.order.lowest, NIL, self.start);
-        let (mut nodes, mut holes, mut free) = (0_u32, 0_u32, 0_u64);
+        let (mut nodes, mut holes, mut free) = (0_usize, 0_u32, 0_u64);
         while index != NIL {
             let node = view.at(index);
             let at = node.start.into();
@@ -79,7 +79,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> CheckInvariants for RangeAllocator<P, U,
             spare = view.at(spare).next;
         }
         Violation::unless(
-            spares + nodes as usize == spare as usize,
+            spares + nodes == spare as usize,
             "every node is in the space, spare or not yet used",
             top,
         )

@@ -7,6 +7,9 @@ use super::unit::Sealed;
 /// No node.
 pub(crate) const NIL: u32 = u32::MAX;
 
+/// The greatest number of nodes: some numbers stand for something else in a link.
+pub(crate) const MOST_NODES: usize = (NIL - 0x1000) as usize;
+
 /// The bit of a stamp that marks a block as pinned. The others count the node's uses; odd is allocated.
 const PINNED: u32 = 1 << 31;
 
@@ -127,6 +130,35 @@ impl<'a, U: Unit> View<'a, U> {
     }
 }
 
+/// The nodes of a table to change, for functions that are called: what is passed to them as a whole lies in memory, and
+/// what does not is kept in registers.
+pub(crate) struct Nodes<'a, U: Unit>(&'a mut [Node<U>]);
+
+impl<'a, U: Unit> Nodes<'a, U> {
+    /// Tables without anything but the nodes.
+    #[inline(always)]
+    pub(crate) fn tables(self) -> Tables<'a, U> {
+        Tables { nodes: self.0, chunks: &mut [], buckets: &mut [], nobody: Node::NEW }
+    }
+
+    /// The node with this index; an empty one for [`NIL`].
+    #[inline]
+    pub(crate) fn at(&self, index: u32) -> &Node<U> {
+        match self.0.get(index as usize) {
+            Some(node) => node,
+            None => nowhere(U::NODE),
+        }
+    }
+
+    /// Changes the node with this index; nothing for [`NIL`].
+    #[inline]
+    pub(crate) fn edit(&mut self, index: u32, change: impl FnOnce(&mut Node<U>)) {
+        if let Some(node) = self.0.get_mut(index as usize) {
+            change(node);
+        }
+    }
+}
+
 /// A table to change.
 #[derive(Debug)]
 pub struct Tables<'a, U: Unit> {
@@ -141,6 +173,12 @@ impl<U: Unit> Tables<'_, U> {
     #[inline]
     pub(crate) fn view(&self) -> View<'_, U> {
         View { nodes: self.nodes, chunks: self.chunks, buckets: self.buckets }
+    }
+
+    /// The nodes alone.
+    #[inline(always)]
+    pub(crate) fn nodes(&mut self) -> Nodes<'_, U> {
+        Nodes(self.nodes)
     }
 
     /// The node with this index; an empty one for [`NIL`].

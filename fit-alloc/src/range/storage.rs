@@ -113,6 +113,7 @@ mod vecs {
 
     use super::{NIL, Node, Tables, Unit, View, sealed};
     use crate::policy::Chunk;
+    use crate::range::MOST_NODES;
 
     /// Tables that grow: memory comes from the global allocator, and its refusal is a typed error.
     #[derive(Clone, Debug, Default)]
@@ -157,7 +158,7 @@ mod vecs {
         fn grow(&mut self, nodes: usize, chunks: fn(usize) -> usize) -> bool {
             // Doubling keeps the cost of copying and of filling the buckets anew constant for each node.
             let nodes = nodes.max(self.nodes.len().saturating_mul(2)).max(16);
-            if nodes >= NIL as usize - 1 {
+            if nodes > MOST_NODES {
                 return false;
             }
             // The chunks first: without them, the nodes stay as few as they are.

@@ -37,18 +37,16 @@ pub trait Sealed: Sized + Into<u64> + 'static {
     /// What a link to nowhere leads to.
     const NODE: &'static Node<Self>;
     const CHUNK: &'static Chunk<Self>;
-    /// One link for each class, in rows: 1024 of small sizes and 32 for each further octave, see `policy::classes`.
+    /// One link for each class, in rows: 2048 of small sizes and 32 for each further octave, see `policy::classes`.
     type Heads: AsRef<[[u32; 64]]> + AsMut<[[u32; 64]]> + Clone + core::fmt::Debug;
     const NO_HEADS: Self::Heads;
 
     /// ⌊log2⌋; 0 for 0.
     fn log2(self) -> u32;
-    /// ⌊log2⌋, at least `least ≤ 15`.
-    fn log2_from(self, least: u32) -> u32;
     /// Bit `place < BITS` as 0 or 1.
     fn bit(self, place: u32) -> usize;
-    /// The `count ≤ 15` bits from `place < BITS` up.
-    fn bits(self, place: u32, count: u32) -> u32;
+    /// The bits from `place < BITS` up, 32 of them.
+    fn above(self, place: u32) -> u32;
     /// Any 64-bit number, if it can be represented.
     fn of(value: u64) -> Option<Self>;
     fn plus(self, other: Self) -> Option<Self>;
@@ -75,24 +73,25 @@ macro_rules! unit {
             const NODE: &'static Node<Self> = &Node::<Self>::NEW;
             const CHUNK: &'static Chunk<Self> = &Chunk::<Self>::NEW;
             type Half = $half;
-            type Heads = [[u32; 64]; 16 + (<$unit>::BITS as usize - 10) / 2];
-            const NO_HEADS: Self::Heads = [[super::NIL; 64]; 16 + (<$unit>::BITS as usize - 10) / 2];
+            type Heads = [[u32; 64]; 32 + (<$unit>::BITS as usize - 11).div_ceil(2)];
+            const NO_HEADS: Self::Heads = [[super::NIL; 64]; 32 + (<$unit>::BITS as usize - 11).div_ceil(2)];
 
             #[inline]
             fn log2(self) -> u32 {
                 (self | 1).ilog2()
             }
             #[inline]
-            fn log2_from(self, least: u32) -> u32 {
-                (self | 1 << (least & 15)).ilog2()
-            }
-            #[inline]
             fn bit(self, place: u32) -> usize {
                 (self.wrapping_shr(place) & 1) as usize
             }
             #[inline]
-            fn bits(self, place: u32, count: u32) -> u32 {
-                u32::try_from(self.wrapping_shr(place) & ((1 << (count & 15)) - 1)).unwrap_or(0)
+            #[allow(
+                clippy::cast_possible_truncation,
+                trivial_numeric_casts,
+                reason = "documented: 32 of them"
+            )]
+            fn above(self, place: u32) -> u32 {
+                self.wrapping_shr(place) as u32
             }
             #[inline]
             fn of(value: u64) -> Option<Self> {

@@ -4,7 +4,7 @@
 use core::marker::PhantomData;
 
 use super::{NIL, RangeAllocator, Storage, Tables, Unit};
-use crate::policy::{Index, Policy};
+use crate::policy::{Found, Index, Policy};
 
 /// The nodes of a space: which are linked into it, which are spare.
 #[derive(Clone, Debug)]
@@ -15,8 +15,9 @@ pub(super) struct Order {
     /// The next node to be used: nodes given back are linked through `next`, the last one to the first of those that
     /// were never used. Of them, each is followed by the one beside it, and `next` is [`NIL`].
     pub(super) spare: u32,
-    /// Nodes in the space, and holes among them.
-    pub(super) nodes: u32,
+    /// Nodes in the space, and holes among them. (Of unlike widths, so that no compiler changes both at once and then waits
+    /// for the halves.)
+    pub(super) nodes: usize,
     pub(super) holes: u32,
 }
 
@@ -43,7 +44,7 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
     /// Whether so many nodes can be taken, after growth if need be.
     #[inline]
     pub(super) fn has_nodes(&mut self, count: u32) -> bool {
-        let wanted = self.order.nodes as usize + count as usize;
+        let wanted = self.order.nodes + count as usize;
         wanted <= self.storage.view().nodes.len() || self.storage.grow(wanted, P::Index::<U>::chunks)
     }
 }
@@ -143,6 +144,60 @@ impl<U: Unit, I: Index<U>> Work<'_, U, I> {
     pub(super) fn drop_hole(&mut self, hole: u32) {
         self.order.holes -= 1;
         self.index.remove(&mut self.t, hole);
+    }
+
+    /// Makes a node that is in no index a hole, and the holes beside it part of it.
+    #[inline(always)]
+    pub(super) fn absorb(&mut self, index: u32) {
+        let node = self.t.at(index);
+        let (mut start, mut length, mut prev, mut next) = (node.start, node.length, node.prev, node.next);
+        let below = self.t.at(prev);
+        if prev != NIL && below.is_hole() {
+            let gone = prev;
+            (start, length, prev) = (below.start, length + below.length, below.prev);
+            self.absorb_one(gone);
+        }
+        let above = self.t.at(next);
+        // The planted fault: the hole above is not joined.
+        if next != NIL && above.is_hole() && !cfg!(hectare_plant = "no_coalesce") {
+            let gone = next;
+            (length, next) = (length + above.length, above.next);
+            self.absorb_one(gone);
+        }
+        self.attach(prev, index, next);
+        self.order.holes += 1;
+        self.t.edit(index, |node| {
+            node.start = start;
+            node.length = length;
+        });
+        self.index.insert(&mut self.t, index);
+    }
+
+    #[inline(always)]
+    fn absorb_one(&mut self, hole: u32) {
+        self.index.remove(&mut self.t, hole);
+        let spare = self.order.spare;
+        self.t.edit(hole, |node| {
+            node.next = spare;
+            // Whoever remembers this node finds no hole here.
+            node.length = U::ZERO;
+        });
+        self.order.spare = hole;
+        self.order.nodes -= 1;
+        self.order.holes -= 1;
+    }
+
+    /// Takes a hole that was just found out of the index.
+    #[inline]
+    pub(super) fn drop_found(&mut self, found: Found<U>) {
+        self.order.holes -= 1;
+        self.index.remove_found(&mut self.t, found);
+    }
+
+    /// Gives a hole that was just found another start and length.
+    #[inline]
+    pub(super) fn set_found(&mut self, found: Found<U>, start: U, length: U) {
+        self.index.resize_found(&mut self.t, found, start, length);
     }
 
     /// Gives a hole another start and length.

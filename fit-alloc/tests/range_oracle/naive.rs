@@ -68,9 +68,9 @@ pub(crate) struct Naive {
     pub(crate) table: usize,
 }
 
-/// The class of good fit: exact below 1024, else the octave cut into thirty-two.
+/// The class of good fit: exact below 2048, else the octave cut into thirty-two.
 fn good_class(length: u64) -> (u32, u64) {
-    if length < 1024 {
+    if length < 2048 {
         return (0, length);
     }
     let octave = 63 - length.leading_zeros();

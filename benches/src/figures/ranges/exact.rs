@@ -30,8 +30,8 @@ fn size(length: u32) -> u64 {
 }
 
 fn good(length: u32) -> u64 {
-    // Exact below 1024, then 32 for each octave.
-    if length < 1024 {
+    // Exact below 2048, then 32 for each octave.
+    if length < 2048 {
         length.into()
     } else {
         u64::from(length.ilog2()) << 32 | u64::from(length >> (length.ilog2() - 5))
