@@ -133,7 +133,26 @@ impl Freed {
 /// What is owed after a change: an invalidation, and then the return of freed tables.
 ///
 /// Tokens of one table merge. Dropping one leaks the freed tables, and stale translations stay in use: give it to
-/// [`PageTable::finish`](super::PageTable::finish).
+/// [`PageTable::finish`](super::PageTable::finish). One that nobody looks at is a warning, here made an error:
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// # use hectare_core::{FrameSource, PageRun};
+/// # use hectare_paging::table::{PageTable, TableError, TableFormat, TableWindow, Tlb};
+/// # fn f<F: TableFormat, W: TableWindow, S: FrameSource>(
+/// #     table: &mut PageTable<F, W, S>, pages: PageRun, tlb: &impl Tlb) -> Result<(), TableError> {
+/// table.forget(pages)?;
+/// # Ok(()) }
+/// ```
+/// ```
+/// #![deny(unused_must_use)]
+/// # use hectare_core::{FrameSource, PageRun};
+/// # use hectare_paging::table::{PageTable, TableError, TableFormat, TableWindow, Tlb};
+/// # fn f<F: TableFormat, W: TableWindow, S: FrameSource>(
+/// #     table: &mut PageTable<F, W, S>, pages: PageRun, tlb: &impl Tlb) -> Result<(), TableError> {
+/// let token = table.forget(pages)?;
+/// table.finish(token, tlb).expect("its own token");
+/// # Ok(()) }
+/// ```
 ///
 /// # Invariants
 /// * the freed tables are linked nowhere, and in no other token
@@ -264,6 +283,28 @@ impl Flush {
 /// | AArch64 | a barrier, which [`Tlb::invalidate`] begins with |
 /// | RISC-V without Svvptc | an invalidation, or a fault handler that returns when it finds the page present |
 /// | PAE | a new load of CR3, if an entry of the top level changed |
+///
+/// One that nobody looks at is a warning, here made an error:
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// # use hectare_core::{FrameRun, FrameSource, Page};
+/// # use hectare_paging::table::{MapOptions, PageTable, TableError, TableFormat, TableWindow, Tlb};
+/// # use hectare_paging::Attributes;
+/// # fn f<F: TableFormat, W: TableWindow, S: FrameSource>(table: &mut PageTable<F, W, S>,
+/// #     first: Page, frames: FrameRun, rights: Attributes, tlb: &impl Tlb) -> Result<(), TableError> {
+/// table.map(first, frames, rights, MapOptions::DEFAULT)?;
+/// # Ok(()) }
+/// ```
+/// ```
+/// #![deny(unused_must_use)]
+/// # use hectare_core::{FrameRun, FrameSource, Page};
+/// # use hectare_paging::table::{MapOptions, PageTable, TableError, TableFormat, TableWindow, Tlb};
+/// # use hectare_paging::Attributes;
+/// # fn f<F: TableFormat, W: TableWindow, S: FrameSource>(table: &mut PageTable<F, W, S>,
+/// #     first: Page, frames: FrameRun, rights: Attributes, tlb: &impl Tlb) -> Result<(), TableError> {
+/// table.map(first, frames, rights, MapOptions::DEFAULT)?.finish(tlb);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "some formats owe a barrier, an invalidation or a reload before a new mapping may be relied on"]
 pub struct Fresh<F: TableFormat> {

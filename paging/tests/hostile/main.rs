@@ -41,6 +41,11 @@ fn survive_shared<F: TableFormat + Walked>(
     machine.end();
 }
 
+/// How many units are tried: few where each step is interpreted.
+const fn times(usual: u64) -> u64 {
+    if cfg!(miri) { 2 } else { usual }
+}
+
 macro_rules! formats {
     ($($name:ident: $format:ty, $pages:expr, $frames:expr;)*) => {$(
         #[test]
@@ -99,7 +104,7 @@ fn a_write_through_a_stale_right_is_told() {
     for last in [Op::Unmap { at }, Op::Protect { at, attributes: 2 }, Op::Copy { at, protect: true }] {
         let steps = [step(map, false), step(protect, true), step(last, false)];
         let mut dice = Dice(1);
-        for _ in 0..200 {
+        for _ in 0..times(200) {
             survive::<Toy<2, 2, 0>>(0..16, 24, dice.any(), &steps);
         }
     }
@@ -114,7 +119,7 @@ fn a_right_to_write_speaks_for_the_whole_run() {
     let step = |op| Step { op, who: 0, later: false };
     let steps = [step(map), step(Op::Protect { at, attributes: 0 })];
     let mut dice = Dice(2);
-    for _ in 0..400 {
+    for _ in 0..times(400) {
         survive::<Toy<2, 4, 3>>(0..64, 24, dice.any(), &steps);
     }
 }
@@ -127,7 +132,7 @@ fn a_table_that_becomes_a_leaf_is_out_of_every_cache() {
     let step = |op| Step { op, who: 0, later: false };
     let steps = [step(map), step(Op::Coalesce { at })];
     let mut dice = Dice(3);
-    for _ in 0..200 {
+    for _ in 0..times(200) {
         survive::<AArch64<12, 39, MANAGED>>(0x3_FE00..0x4_0200, 24, dice.any(), &steps);
     }
 }
@@ -140,7 +145,7 @@ fn a_cursor_takes_all_that_it_unmaps() {
     let step = |op| Step { op, who: 0, later: true };
     let steps = [step(map), step(Op::Walk { at, most: 9, attributes: 0, turn: 2 })];
     let mut dice = Dice(4);
-    for _ in 0..200 {
+    for _ in 0..times(200) {
         survive::<Toy<2, 2, 0>>(0..16, 24, dice.any(), &steps);
     }
 }
@@ -184,7 +189,7 @@ fn a_table_that_moved_is_freed_only_when_its_old_place_is_forgotten() {
     let at = At { first: 0, more: 15 };
     let op = Op::Map { at, attributes: 0, largest: false, touched: false, contiguous: false };
     let mut dice = Dice(8);
-    for _ in 0..200 {
+    for _ in 0..times(200) {
         let mut machine = Machine::<Toy<3, 2, 0>>::new(0..64, 64, dice.any());
         machine.run(&Step { op, who: 0, later: false });
         machine.forget_what_moved(0, 32, 16);

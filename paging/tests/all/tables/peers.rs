@@ -15,14 +15,19 @@
 //! | page_table_multiarch, litebox #671 | tables are never freed | `every_random_sequence` (frames are counted) |
 //! | aarch64-paging 0.12.2 | ends at 2^64 overflow | `the_last_page_of_the_address_space` |
 //! | asterinas #3731 | a range of exactly one huge page | `exactly_one_huge_page` |
+//! | uhyve #956 | contiguous marks on groups that are not aligned | `contiguous_runs_are_aligned_in_both_spaces` |
+//! | zephyr #98344, #115708 | invalidations of 16 and 64 KiB pages name addresses in units of 4 KiB | `invalidations_count_in_pages_of_the_granule` |
+//! | aarch64-paging 0.12.2, tgoskits #2008 | bits above the address pollute what an invalidation names | `invalidations_count_in_pages_of_the_granule` |
+//! | aarch64-paging #95 | a table never becomes a block again | `exactly_one_huge_page` |
+//! | litebox #848 | unmapped frames are used again before the flush | `hostile` (what was said of a frame holds until its token is paid) |
 //! | x86_64 #554, redox rmm | huge entries are walked as tables; entries without rights panic | `part_of_a_huge_page` |
 
 use hectare_core::{Page, PageSize, Permissions, PhysAddr, VirtAddr};
-use hectare_paging::format::{AArch64, X86_64, aarch64};
+use hectare_paging::format::{AArch64, RiscV, X86_64, aarch64, riscv};
 use hectare_paging::table::{MapOptions, TableError};
-use hectare_paging::{Attributes, MemoryType, Touched};
+use hectare_paging::{Attributes, MemoryType, TableFormat, Touched};
 
-use super::world::{World, frames, pages, tlb};
+use super::world::{World, frames, pages, read, tlb, walk};
 
 type X = X86_64<4>;
 
@@ -190,6 +195,65 @@ fn exactly_one_huge_page() {
         world.check([0x3FF, 0x400, 0x5FF, 0x600]);
         world.destroy();
     }
+}
+
+/// Every group of a run's length that is whole and aligned in both spaces has the mark, and nothing else has.
+fn marks_of<F: TableFormat>() {
+    let run = 1_u64 << F::RUNS[0].unwrap().log2;
+    let ends = [
+        (run, run),
+        (run, run + 1),
+        (run + 1, run + 1),
+        (run + run / 2, run / 2),
+        (2 * run - 1, 5 * run - 1),
+    ];
+    for (page, frame) in ends {
+        let count = 3 * run;
+        let mut world = World::<F>::new(160);
+        world.map(page, frame, count, F::nearest(user()), MapOptions::DEFAULT).unwrap();
+        for at in page..page + count {
+            let group = at & !(run - 1);
+            let whole = group >= page && group + run <= page + count;
+            let address = Page::new(at).start(F::PAGE).unwrap();
+            let (place, level, memory) = walk::<F>(&world.window, world.table.root(), address).unwrap();
+            let marked = F::is_contiguous(read::<F>(&world.window, place), level);
+            assert_eq!(marked, whole && (page ^ frame) & (run - 1) == 0, "{} page {at:#x}", F::NAME);
+            assert_eq!(memory.value(), (frame + (at - page)) << F::PAGE.log2());
+        }
+        // One page out of the middle: the others keep what they had, its group loses the mark.
+        world.unmap(page + run + 3, 1).unwrap();
+        world.check(page - 1..page + count + 1);
+        world.destroy();
+    }
+}
+
+#[test]
+fn contiguous_runs_are_aligned_in_both_spaces() {
+    marks_of::<AArch64<12>>();
+    marks_of::<AArch64<14>>();
+    marks_of::<AArch64<16>>();
+    marks_of::<RiscV<3, { riscv::SVNAPOT }>>();
+}
+
+fn spans_of<F: TableFormat>() {
+    let mut world = World::<F>::new(160);
+    let first = u64::MAX >> F::PAGE.log2() >> 1 << 1;
+    let count = 5;
+    world.map(first - count, 0x40, count, F::nearest(user()), MapOptions::DEFAULT).unwrap();
+    let token = world.table.unmap(pages(first - count, count), |_| {}).unwrap();
+    let [span] = token.invalidation().spans else { panic!("one span, not {token:?}") };
+    let address = Page::new(first - count).start(F::PAGE).unwrap();
+    assert_eq!((span.first(), span.count(), span.stride()), (address, count, F::PAGE));
+    assert_eq!(span.last().value(), address.value() + (count << F::PAGE.log2()) - 1);
+    world.finish(token);
+}
+
+#[test]
+fn invalidations_count_in_pages_of_the_granule() {
+    spans_of::<AArch64<12, 48, { aarch64::UPPER }>>();
+    spans_of::<AArch64<14, 48, { aarch64::UPPER }>>();
+    spans_of::<AArch64<16, 48, { aarch64::UPPER }>>();
+    spans_of::<X>();
 }
 
 #[test]
