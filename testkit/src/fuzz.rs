@@ -9,10 +9,11 @@ use std::path::Path;
 use hectare_core::{CheckInvariants, Extent, FrameSource, PhysWindow, RangeSource, Violation};
 
 use crate::arena::Arena;
+use crate::drive::vm::{SpacesUnderTest, VmModel};
 use crate::drive::{
     CacheUnderTest, FrameModel, HeapModel, HeapUnderTest, Model, ObjectModel, RangeModel, drive,
 };
-use crate::op::{FrameOp, HeapOp, ObjectOp, RangeOp, decode_all};
+use crate::op::{FrameOp, HeapOp, ObjectOp, RangeOp, VmOp, decode_all};
 use crate::stand_in::{NaiveRanges, PlainFrames};
 use crate::trace::frames::FrameTrace;
 use crate::trace::heap::HeapTrace;
@@ -127,6 +128,16 @@ pub fn naive_ranges() -> RangeModel<NaiveRanges> {
     RangeModel::new(NaiveRanges::new(space), &[space])
         .complete()
         .checking(NaiveRanges::check_invariants, one_hole)
+}
+
+/// Target `vm`: address spaces of up to four processes, each with so many pages.
+///
+/// # Panics
+/// An address space broke a rule.
+pub fn vm<S: SpacesUnderTest>(model: &mut VmModel<S>, pages: u16, bytes: &[u8]) {
+    if let Err(failure) = drive(model, decode_all(bytes, |bytes| VmOp::decode(bytes, pages)), 16) {
+        panic!("{failure}");
+    }
 }
 
 /// Target `traces`: the bytes as a file of each format, and as the operations behind a header that is put right, so

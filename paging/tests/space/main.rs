@@ -3,6 +3,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "small numbers of tests")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod corpus;
 mod examples;
 mod fork;
 mod index;
@@ -15,3 +16,6 @@ mod model;
 #[allow(unreachable_pub, reason = "measurements include it too")]
 mod processes;
 mod replacement;
+#[path = "../support/vm_case.rs"]
+#[allow(unreachable_pub, reason = "a fuzz target includes it too")]
+mod vm_case;
