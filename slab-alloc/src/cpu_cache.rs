@@ -18,17 +18,12 @@ use hectare_core::{AllocError, CpuPin, FreeError, RawLock, Reentered, Slot, Viol
 
 use crate::cache::Cache;
 use crate::info::CacheInfo;
-use crate::magazine::{Depot, Magazine, Pair, ROUNDS};
+use crate::magazine::{Pair, ROUNDS};
 use crate::mailbox::Mailbox;
 use crate::shared_cache::{Home, SlabBox};
+use store::Store;
 
-/// What the lock guards.
-struct Store<C> {
-    objects: C,
-    depot: Depot,
-    /// Objects that their slabs did not take back.
-    rejected: u64,
-}
+mod store;
 
 /// An [`ObjectCache`](crate::ObjectCache) or a [`RawCache`](crate::RawCache) with magazines for up to `CPUS` CPUs, through
 /// `&self`.
@@ -97,7 +92,7 @@ impl<P: CpuPin, L: RawLock, C: Cache, const CPUS: usize> CpuCache<P, L, C, CPUS>
             pin,
             slots: [const { UnsafeCell::new(Pair::EMPTY) }; CPUS],
             lock,
-            store: UnsafeCell::new(Store { objects, depot: Depot::EMPTY, rejected: 0 }),
+            store: UnsafeCell::new(Store::new(objects)),
             mailbox: Mailbox::new(),
             target: AtomicUsize::new(FIRST_TARGET),
             waiting: AtomicUsize::new(0),
@@ -113,7 +108,7 @@ impl<P: CpuPin, L: RawLock, C: Cache, const CPUS: usize> CpuCache<P, L, C, CPUS>
             pin,
             slots: core::array::from_fn(|_| UnsafeCell::new(Pair::EMPTY)),
             lock,
-            store: UnsafeCell::new(Store { objects, depot: Depot::EMPTY, rejected: 0 }),
+            store: UnsafeCell::new(Store::new(objects)),
             mailbox: Mailbox::new(),
             target: AtomicUsize::new(FIRST_TARGET),
             waiting: AtomicUsize::new(0),
@@ -342,41 +337,6 @@ impl<P: CpuPin, L: RawLock, C: Cache, const CPUS: usize> CpuCache<P, L, C, CPUS>
             let pair = unsafe { &mut *pair };
             self.with(|store| pair.both().iter_mut().for_each(|magazine| store.empty(magazine)))
         })
-    }
-}
-
-impl<C: Cache> Store<C> {
-    /// Fills a magazine from the slabs, at least one object.
-    fn fill(&mut self, magazine: &mut Magazine, target: usize) -> Result<(), AllocError> {
-        let target = target.clamp(1, ROUNDS);
-        while magazine.len() < target {
-            match self.objects.allocate() {
-                Ok(object) => magazine.push(object.cast(), target),
-                Err(error) if magazine.is_empty() => return Err(error),
-                Err(_) => break,
-            };
-        }
-        Ok(())
-    }
-
-    /// Gives every object of a magazine to its slab.
-    fn empty(&mut self, magazine: &mut Magazine) {
-        while let Some(object) = magazine.pop() {
-            self.give(object);
-        }
-    }
-
-    fn empty_depot(&mut self) {
-        while let Some(mut magazine) = self.depot.pop() {
-            self.empty(&mut magazine);
-        }
-    }
-
-    fn give(&mut self, object: NonNull<u8>) {
-        // SAFETY: objects in magazines and in the mailbox were freed by their owners.
-        if unsafe { self.objects.free(object.cast()) }.is_err() {
-            self.rejected = self.rejected.saturating_add(1);
-        }
     }
 }
 

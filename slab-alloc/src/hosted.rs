@@ -29,6 +29,8 @@
 //! the program, and on more (see the README).
 #![expect(unsafe_code, reason = "hands out and takes back blocks")]
 
+mod global;
+mod hardened;
 mod heap;
 mod huge;
 mod linux;
@@ -37,47 +39,28 @@ mod map;
 mod pool;
 mod process;
 mod runs;
+mod sizes;
 mod span;
 mod system;
 #[cfg(test)]
 mod tests;
 mod thread;
 
-use core::alloc::{GlobalAlloc, Layout};
+use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering;
 
 use crate::free::{Free, HARDENED};
-use crate::size_class::{CLASSES, LARGEST, class_of_layout};
+use crate::size_class::{LARGEST, class_of_layout};
+pub use global::Hosted;
 use heap::Heap;
 use linux::Linux;
 use map::{BIN, BIN_LOG2, BINS, Entry};
 use process::Process;
+use sizes::{BY_16, BY_128, SMALL};
 
 /// The process's heaps.
 static PROCESS: Process<Linux> = Process::new(Linux::new());
-
-/// Sizes up to this are looked up in steps of 16, larger ones in steps of 128: above 1024 classes are multiples of it.
-const SMALL: usize = 1024;
-
-/// The offset of the bin for each size in units of `1 << unit_log2`, rounded up, at least 16 bytes.
-const fn offsets<const N: usize>(unit_log2: u32) -> [u16; N] {
-    let mut offsets = [0; N];
-    let (mut unit, mut class) = (0, 1);
-    while unit < N {
-        while class + 1 < CLASSES && crate::size_class::size_of_class(class) < unit << unit_log2 {
-            class += 1;
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "73 × 16")]
-        let offset = (class * BIN) as u16;
-        offsets[unit] = offset;
-        unit += 1;
-    }
-    offsets
-}
-
-static BY_16: [u16; SMALL / 16 + 1] = offsets(4);
-static BY_128: [u16; LARGEST / 128 + 1] = offsets(7);
 
 /// A block of at least `size` bytes, aligned to 16 (`malloc`); null, and `errno` is `ENOMEM`, if there is no memory.
 /// Contents are unspecified.
@@ -365,62 +348,3 @@ pub unsafe fn live() -> (usize, usize) {
     let _ = thread::with_heap(|heap| heap.flush_all(&PROCESS));
     PROCESS.with_pool(|pool| pool.live(&PROCESS.map, &PROCESS.system))
 }
-
-/// The heap as a `GlobalAlloc`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Hosted;
-
-// SAFETY: blocks are valid for the class's size, which is at least the layout's, aligned as `size_class` promises, and
-// disjoint: an object is in one place at a time (`Free`).
-unsafe impl GlobalAlloc for Hosted {
-    #[inline(always)]
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if !HARDENED && layout.size() <= 8 && layout.align() <= 8 {
-            allocate_small(0)
-        } else if layout.align() <= 16 {
-            allocate(layout.size())
-        } else {
-            allocate_aligned(layout.size(), layout.align())
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn dealloc(&self, block: *mut u8, _layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { free(block) }
-    }
-
-    #[inline]
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if layout.align() <= 16 {
-            return allocate_zeroed(layout.size());
-        }
-        if class_of_layout(layout).is_none() {
-            return large_zeroed(layout.size(), layout.align());
-        }
-        let block = allocate_aligned(layout.size(), layout.align());
-        if !block.is_null() {
-            // SAFETY: the block has that many bytes.
-            unsafe { block.write_bytes(0, layout.size()) };
-        }
-        block
-    }
-
-    #[inline]
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        let (Some(old), true) = (NonNull::new(block), layout.align() <= 16) else {
-            let new = allocate_aligned(new_size, layout.align());
-            if !new.is_null() {
-                // SAFETY: both are live, distinct, and at least that long.
-                unsafe { new.copy_from_nonoverlapping(block, layout.size().min(new_size)) };
-                // SAFETY: the caller's promise; the copy is done.
-                unsafe { free(block) };
-            }
-            return new;
-        };
-        // SAFETY: the caller's promise.
-        unsafe { reallocate(old, new_size) }
-    }
-}
-
-mod hardened;

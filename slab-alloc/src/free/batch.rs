@@ -18,10 +18,13 @@ use core::ptr::{self, NonNull};
 use super::{Free, HARDENED};
 use crate::prefetch;
 
-/// Most objects that a carrier names: with its link, one cache line of addresses.
-const LOAD: usize = if HARDENED { 0 } else { 7 };
 /// The bits of a link that hold the number of objects carried.
 const LOAD_BITS: usize = 7;
+
+/// Most objects that a carrier names: with its link, one cache line of addresses.
+const fn most_load() -> usize {
+    if HARDENED { 0 } else { LOAD_BITS }
+}
 
 /// The place of the `index`-th object that this carrier names, from 1 on.
 ///
@@ -88,7 +91,7 @@ impl Batch {
         }
         self.load.set(0);
         #[expect(clippy::cast_possible_truncation, reason = "at most 7")]
-        self.room.set((bytes / size_of::<*mut u8>()).saturating_sub(1).min(LOAD) as u32);
+        self.room.set((bytes / size_of::<*mut u8>()).saturating_sub(1).min(most_load()) as u32);
     }
 
     /// Writes the carrier's link.
@@ -157,7 +160,7 @@ impl Mail {
             let before = opened.take();
             if let Some(carrier) = next {
                 let link = Free(carrier).linked();
-                let load = (link.addr() & LOAD_BITS).min(LOAD);
+                let load = (link.addr() & LOAD_BITS).min(most_load());
                 next = NonNull::new(link.map_addr(|address| address & !LOAD_BITS));
                 Self::call_for(carrier, load, next);
                 opened = Some((carrier, load));
