@@ -109,8 +109,9 @@ impl<'t, F: TableFormat, W: TableWindow> Walk<'t, F, W> {
             Kind::Absent => Slot::Absent(entry),
             Kind::Leaf => Slot::Leaf(entry),
             Kind::Table => {
-                // SAFETY: a table entry of a live table links a live one of the level below: `link`, `exchange`, `relocate`
-                // and `copy_link` alone write such entries (guarantee 4 of `Format`: leaves and absent entries are no links).
+                // SAFETY: a table entry of a live table links a live one of the level below: `link`, `exchange`, `relocate`,
+                // `copy_link` and `link_root` alone write such entries, the last one where every table has one size
+                // (`SelfMap::new`), so that it may be seen as one of any level (guarantee 4 of `Format`: leaves and absent entries are no links).
                 match unsafe { self.node(F::table_address(entry, node.level), node.level.wrapping_sub(1)) } {
                     Some(child) => Slot::Table(child),
                     None => Slot::Reserved,
@@ -233,6 +234,19 @@ impl<F: TableFormat> Node<'_, F> {
             chunk.iter().fold(F::Entry::ZERO, |sum, cell| sum | cell.load(Relaxed)) == F::Entry::ZERO
         });
         all && chunks.remainder().iter().all(|cell| cell.load(Relaxed) == F::Entry::ZERO)
+    }
+}
+
+/// Links a root in itself, by a link that its self-map made: the tables seen through it live as long as the root.
+pub(super) fn link_root<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    root: Node<'_, F>,
+    index: usize,
+    link: F::Entry,
+) {
+    walk.window.step(root.at(index));
+    if let Some(cell) = root.cells.get(index) {
+        cell.store(link, Release);
     }
 }
 

@@ -5,7 +5,8 @@
 //!                                 TableWindow::step───► what a test sees before each store (nothing otherwise)
 //!                                 TableWindow::broken─► break-before-make: a live entry is absent, now invalidate
 //! ```
-//! Any window of the family serves: a direct map at an offset, identity ([`identity`]), a test's arena.
+//! Any window of the family serves: a direct map at an offset, identity ([`identity`]), a root that links itself
+//! ([`Recursive`](super::Recursive)), a test's arena.
 #![expect(unsafe_code, reason = "declares an unsafe trait; makes the identity window")]
 
 use core::ptr::{NonNull, with_exposed_provenance_mut};
