@@ -8,6 +8,7 @@
 //! | [`index`] | the areas in order, with the longest holes: a B-tree of fixed nodes |
 //! | [`maps`] | the areas as text, in the format of `/proc/PID/maps` |
 //! | [`replacement`] | policies that choose which page goes |
+//! | [`reclaim`] | the loop around them: harvest, choose, evict, until enough frames are free |
 #![deny(unsafe_code)]
 
 mod address_space;
@@ -19,13 +20,15 @@ mod kernel;
 pub mod maps;
 mod memory;
 mod pager;
+pub mod reclaim;
 #[cfg(target_has_atomic = "32")]
 mod ref_table;
 mod refs;
 pub mod replacement;
 
 pub use address_space::{
-    AddressSpace, Advice, AreaUsage, Counts, HugePages, MapRequest, Maps, Move, Place, Settings, Visit,
+    AddressSpace, Advice, AreaUsage, Counts, HugePages, MapRequest, Maps, Move, Place, Promoted, Scan,
+    Settings, Smaps, Visit,
 };
 pub use area::{Area, AreaFlags, Backing, ObjectId};
 pub use error::SpaceError;

@@ -28,6 +28,7 @@ mod fault;
 mod fork;
 mod grow;
 mod map;
+mod promote;
 mod reclaim;
 mod remap;
 mod report;
@@ -38,12 +39,13 @@ use hectare_core::{CheckInvariants, Frame, FrameSource, Page, PageRun, Permissio
 
 pub use self::advise::Advice;
 pub use self::map::{MapRequest, Place};
+pub use self::promote::{Promoted, Scan};
 pub use self::reclaim::Visit;
 pub use self::remap::Move;
-pub use self::report::{AreaUsage, Maps};
+pub use self::report::{AreaUsage, Maps, Smaps};
 use super::index::{AreaIndex, Direction};
 use super::{Area, AreaFlags, Backing, FrameRefs, Kernel, SpaceError};
-use crate::table::{PageTable, TableFormat};
+use crate::table::{PageTable, TableFormat, TableWindow};
 use crate::{Attributes, MemoryType};
 
 /// When 2 MiB (or whatever the format's level 1 covers) come at once.
@@ -107,6 +109,8 @@ pub struct Counts {
     pub around: u64,
     /// Huge pages mapped at once.
     pub huge: u64,
+    /// Huge pages made of small ones.
+    pub promoted: u64,
     /// Pages swapped in.
     pub swapped_in: u64,
     /// Pages swapped out.
@@ -195,6 +199,19 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
         &self.settings
     }
 
+    /// Links the half that a kernel's table [pinned](PageTable::pin): every CPU that uses this address space finds the kernel
+    /// there. A fork has it too. What is mapped there is the kernel's, and no part of this address space: its areas must
+    /// lie elsewhere.
+    ///
+    /// # Errors
+    /// Something is mapped there already, or a half is linked. Nothing is changed.
+    pub fn share_kernel<V: TableWindow, S: FrameSource>(
+        &mut self,
+        kernel: &PageTable<F, V, S>,
+    ) -> Result<(), SpaceError> {
+        Ok(self.table.share(kernel)?)
+    }
+
     /// Chooses anew. What is mapped already stays as it is; the window and the zero frame are not changed.
     pub fn set(&mut self, settings: Settings) {
         let (window, zero_frame) = (self.settings.window, self.settings.zero_frame);
@@ -242,7 +259,9 @@ impl<F: TableFormat, K: Kernel> CheckInvariants for AddressSpace<F, K> {
         self.areas.check_invariants()?;
         self.table.check_invariants()?;
         let mut resident = 0;
-        for run in self.table.all_runs() {
+        // What lies outside is the kernel's.
+        let Ok(runs) = self.table.runs(self.settings.window) else { return Ok(()) };
+        for run in runs {
             let (pages, writable) = (run.pages(), run.attributes().permissions.contains(Permissions::WRITE));
             resident += pages.count();
             let frames = run.frames().iter();

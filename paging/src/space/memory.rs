@@ -46,14 +46,21 @@ impl Owned {
         true
     }
 
-    /// Makes the first frame a copy of another, which the caller has a reference to. `false` if the window does not show
-    /// both.
+    /// Makes the `nth` frame a copy of another, which the caller has a reference to. `false` if there is no such frame, or
+    /// the window does not show both.
     ///
     /// Where a shared mapping lets a program write to the other meanwhile, the copy may hold some of what it writes, as it
     /// might with any kernel.
-    pub(super) fn copy_of(&mut self, other: Frame, window: &impl PhysWindow, size: PageSize) -> bool {
+    pub(super) fn copy_to(
+        &mut self,
+        nth: u64,
+        other: Frame,
+        window: &impl PhysWindow,
+        size: PageSize,
+    ) -> bool {
         let pointer = |frame: Frame| window.pointer(frame.start(size)?, size.bytes());
-        let (Some(from), Some(to)) = (pointer(other), pointer(self.run.first())) else { return false };
+        let frame = self.run.first().checked_add(nth).filter(|frame| *frame < self.run.end());
+        let (Some(from), Some(to)) = (pointer(other), frame.and_then(pointer)) else { return false };
         let Ok(bytes) = usize::try_from(size.bytes()) else { return false };
         // SAFETY: (1) both pointers are valid for that many bytes (promise of the window); (2) the frames differ: this one
         // is ours alone, and the other has a user; (3) no Rust code writes to the other: it is a live page.

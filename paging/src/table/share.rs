@@ -60,8 +60,8 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         Ok(Fresh::new(pages, self.asid))
     }
 
-    /// Links what `kernel` pinned. This table translates there from now on, and refuses to change anything there
-    /// ([`TableError::Shared`]). O(places).
+    /// Links what `kernel` pinned, or shares itself. This table translates there from now on, and refuses to change anything
+    /// there ([`TableError::Shared`]). O(places).
     ///
     /// # Errors
     /// If and only if a place is taken here, or this table pins or shares something already. Nothing is changed then.
@@ -69,7 +69,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         &mut self,
         kernel: &PageTable<F, V, T>,
     ) -> Result<(), TableError> {
-        let half = kernel.pinned;
+        let half = if kernel.pinned == Half::NONE { kernel.foreign } else { kernel.pinned };
         let (walk, theirs) = (Walk::new(&self.window), Walk::new(&kernel.window));
         let (Some(root), Some(from)) = (self.root_node(walk), kernel.root_node(theirs)) else {
             return Err(TableError::Unreachable { table: self.root });

@@ -7,14 +7,17 @@ mod corpus;
 mod examples;
 mod fork;
 mod index;
+mod kernel_half;
 #[path = "../support/machine.rs"]
 #[allow(unreachable_pub, dead_code, clippy::std_instead_of_alloc, reason = "measurements include it too")]
 mod machine;
 mod maps;
 mod model;
+mod pressure;
 #[path = "../support/processes.rs"]
 #[allow(unreachable_pub, reason = "measurements include it too")]
 mod processes;
+mod promote;
 mod replacement;
 #[path = "../support/vm_case.rs"]
 #[allow(unreachable_pub, reason = "a fuzz target includes it too")]

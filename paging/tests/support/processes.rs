@@ -6,8 +6,8 @@ use hectare_core::{Access, CheckInvariants, Page, PageRun, Permissions, VirtAddr
 use hectare_paging::Attributes;
 use hectare_paging::space::index::Direction;
 use hectare_paging::space::{
-    AddressSpace, Advice, AreaFlags, Backing, Cause, HugePages, MapRequest, Move, ObjectId, Place, Settings,
-    Signal, SpaceError, SpaceFault,
+    AddressSpace, Advice, AreaFlags, Backing, Cause, HugePages, MapRequest, Move, ObjectId, Place, Promoted,
+    Settings, Signal, SpaceError, SpaceFault,
 };
 use hectare_paging::table::TableFormat;
 use hectare_testkit::drive::Model;
@@ -206,6 +206,14 @@ impl<F: TableFormat> SpacesUnderTest for Processes<'_, F> {
         let before = self.space(process).resident();
         let evicted = self.space(process).evict(Page::new(BASE + page));
         assert_eq!(self.space(process).resident(), before - u64::from(evicted.is_ok()));
+    }
+
+    fn promote(&mut self, process: u8, page: u64) {
+        let space = self.space(process);
+        let before = (space.resident(), space.counts().promoted);
+        let promoted = space.promote(Page::new(BASE + page));
+        let made = matches!(promoted, Ok(Promoted::InPlace | Promoted::Copied));
+        assert_eq!((space.resident(), space.counts().promoted), (before.0, before.1 + u64::from(made)));
     }
 
     fn starve(&mut self, after: Option<u8>) {

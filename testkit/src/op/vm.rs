@@ -165,6 +165,13 @@ pub enum VmOp {
         /// Which.
         page: u16,
     },
+    /// Makes the small pages around a page a huge one, if it can be.
+    Promote {
+        /// Whose.
+        process: u8,
+        /// Which.
+        page: u16,
+    },
     /// From now on requests for memory are refused: all but the first so many, or none.
     Starve {
         /// How many are granted; `None`: all.
@@ -218,6 +225,7 @@ impl VmOp {
             15 => Self::Begin { process },
             16..=20 => Self::Read { process, page: page(bytes)?, cell: byte(bytes)? & 1 },
             21 => Self::Harvest { process },
+            22 if code & 32 != 0 => Self::Promote { process, page: page(bytes)? },
             22 => Self::Evict { process, page: page(bytes)? },
             23 => {
                 let after = byte(bytes)?;

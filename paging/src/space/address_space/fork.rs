@@ -21,6 +21,10 @@ impl<F: TableFormat, K: Kernel + Clone> AddressSpace<F, K> {
     pub fn fork(&mut self) -> Result<Self, SpaceError> {
         let mut child = Self::new(self.kernel.clone(), self.settings)?;
         child.heap = self.heap;
+        if let Err(error) = child.table.share(&self.table) {
+            child.destroy();
+            return Err(error.into());
+        }
         match self.copy_areas(&mut child) {
             Ok(()) => Ok(child),
             Err(error) => {

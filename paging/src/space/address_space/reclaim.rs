@@ -54,12 +54,14 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
         Ok(())
     }
 
-    /// Evicts a page: an object's is dropped (a dirty one reported to the pager), one's own goes to a swap slot.
+    /// Evicts a page: an object's is dropped (a dirty one reported to the pager), any other goes to a swap slot. How many
+    /// frames returned to their source: 1, or 0 if others use the frame: the pager, or a process that shares it since a
+    /// fork and gets a slot of its own when it is its turn.
     ///
     /// # Errors
-    /// Nothing is mapped there, the page is a device's or shared since a fork, or the pager or the tables refuse. Nothing
-    /// is changed.
-    pub fn evict(&mut self, page: Page) -> Result<(), SpaceError> {
+    /// Nothing is mapped there, the page is a device's, or a private copy of an object's page that is shared since a fork,
+    /// or the pager or the tables refuse. Nothing is changed.
+    pub fn evict(&mut self, page: Page) -> Result<u64, SpaceError> {
         let area = self.areas.find(page).ok_or(SpaceError::Hole { page })?;
         let unsuitable = SpaceError::Unsuitable { page };
         let address = page.start(F::PAGE).ok_or(SpaceError::Range)?;
@@ -76,13 +78,14 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
             }
             // Zeros come back by themselves.
             Backing::Anonymous if Some(frame) == self.settings.zero_frame => self.zap(&part),
-            _ if self.is_own(frame) => self.swap_out(&area, page, frame),
-            _ => Err(unsuitable),
+            Backing::Object { .. } if !self.is_own(frame) => Err(unsuitable),
+            _ if cfg!(hectare_plant = "space_evict_lost") => self.zap(&part),
+            _ => self.swap_out(&area, page, frame),
         }
     }
 
     /// Writes one's own page to a slot, and leaves the slot in its place.
-    fn swap_out(&mut self, area: &Area, page: Page, frame: hectare_core::Frame) -> Result<(), SpaceError> {
+    fn swap_out(&mut self, area: &Area, page: Page, frame: hectare_core::Frame) -> Result<u64, SpaceError> {
         let one = PageRun::new(page, 1).ok_or(SpaceError::Range)?;
         // Nobody may write while it is written out.
         let read_only = Self::attributes(area, false).permissions;
@@ -110,7 +113,6 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
         self.resident -= 1;
         self.counts.swapped_out += 1;
         self.mark(area, AreaFlags::SWAPPED | AreaFlags::TOUCHED | AreaFlags::OWN);
-        self.release(FrameRun::new(frame, 1).ok_or(SpaceError::Range)?);
-        Ok(())
+        Ok(self.release(FrameRun::new(frame, 1).ok_or(SpaceError::Range)?))
     }
 }

@@ -6,9 +6,8 @@ use core::num::NonZero;
 use hectare_core::{Order, Page, PageRun};
 
 use super::AddressSpace;
-use crate::Touched;
 use crate::space::{Area, AreaFlags, Kernel, SpaceError};
-use crate::table::{MapOptions, TableFormat};
+use crate::table::TableFormat;
 
 /// Whether a mapping may move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +24,8 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
     /// Resizes or moves the pages from `old` on, all of one area, and returns where they are. What is resident stays so.
     /// With an `old_count` of 0, a second mapping of a shared area is made beside the first.
     ///
-    /// Cost: nothing for pages that were not used; a few stores for each that moves.
+    /// Cost: nothing for pages that were not used; one store for each table that moves whole, a few for each page that
+    /// moves by itself. Where the place can be chosen, it is one to which whole tables can move.
     ///
     /// # Errors
     /// The old pages are not of one area, the new ones overlap them or lie outside the window, there is no room, or a
@@ -67,7 +67,7 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
         if to == Move::Never {
             return Err(SpaceError::NoRoom);
         }
-        let new = self.place(new_count, Order::ZERO)?;
+        let new = self.place_alike(old, new_count)?;
         self.move_to(&area, pages, new, count)
     }
 
@@ -121,7 +121,8 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
         self.table.cut_at_ends(part)?;
         self.remove(target)?;
         if area.flags().contains(AreaFlags::TOUCHED) {
-            self.move_pages(part, new)?;
+            let token = self.table.remap(part, new)?;
+            let _ = self.table.finish(token, self.kernel.tlb());
         }
         // A tail that is cut off by a shrinking move has pages of its own.
         self.remove(pages)?;
@@ -129,62 +130,14 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
         Ok(new)
     }
 
-    /// Moves pages in the tables: first all are mapped at both places, then no more at the old one. So a table that cannot
-    /// be had refuses the whole.
-    fn move_pages(&mut self, pages: PageRun, new: Page) -> Result<(), SpaceError> {
-        let place = |page: Page| Page::new(page.number() - pages.first().number() + new.number());
-        let result = self.map_twice(pages, new);
-        let gone = if result.is_ok() { Some(pages) } else { PageRun::new(new, pages.count()) };
-        let Some(gone) = gone else { return result };
-        let mut dirty: [Option<PageRun>; 16] = [None; 16];
-        let mut all = false;
-        let token = self.table.unmap(gone, |run| {
-            // A page may have become dirty since it was mapped at its new place.
-            if run.touched().dirty {
-                match dirty.iter_mut().find(|place| place.is_none()) {
-                    Some(place) => *place = Some(run.pages()),
-                    None => all = true,
-                }
-            }
-        })?;
-        let _ = self.table.finish(token, self.kernel.tlb());
-        result?;
-        if all {
-            // Too many to tell apart: calling a page dirty costs a write, not calling it so its contents.
-            let there = PageRun::new(new, pages.count()).ok_or(SpaceError::Range)?;
-            self.table.touch(there, Touched::DIRTY)?;
-        } else {
-            for run in dirty.into_iter().flatten() {
-                if let Some(there) = PageRun::new(place(run.first()), run.count()) {
-                    self.table.touch(there, Touched::DIRTY)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Maps what is mapped at `pages` a second time from `new` on.
-    fn map_twice(&mut self, pages: PageRun, new: Page) -> Result<(), SpaceError> {
-        let place = |page: Page| Page::new(page.number() - pages.first().number() + new.number());
-        let mut at = pages.first();
-        loop {
-            let rest = PageRun::new(at, pages.end().number().saturating_sub(at.number()));
-            let Some(rest) = rest else { break };
-            let Some(run) = self.table.runs(rest)?.next() else { break };
-            at = run.pages().end();
-            let options = MapOptions::DEFAULT.with_largest(run.leaf_size()).with_touched(run.touched());
-            let fresh =
-                self.table.map(place(run.pages().first()), run.frames(), run.attributes(), options)?;
-            fresh.finish(self.kernel.tlb());
-        }
-        let mut at = pages.first();
-        loop {
-            let rest = PageRun::new(at, pages.end().number().saturating_sub(at.number()));
-            let Some((page, state)) = rest.and_then(|rest| self.table.states(rest).next()) else { break };
-            at = Page::new(page.number() + 1);
-            let token = self.table.set_state(place(page), state)?;
-            let _ = self.table.finish(token, self.kernel.tlb());
-        }
-        Ok(())
+    /// A place for pages that come from `old`: where whole tables can move, if they are so many that there are any.
+    fn place_alike(&self, old: Page, count: NonZero<u64>) -> Result<Page, SpaceError> {
+        let table = F::entries(0) as u64;
+        let more = count.checked_add(table - 1).filter(|_| count.get() >= table);
+        let Some(Ok(first)) = more.map(|more| self.place(more, Order::ZERO)) else {
+            return self.place(count, Order::ZERO);
+        };
+        let ahead = old.number().wrapping_sub(first.number()) % table;
+        Ok(Page::new(first.number() + ahead))
     }
 }

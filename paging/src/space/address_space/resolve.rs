@@ -3,8 +3,8 @@
 
 use hectare_core::{AccessKind, Frame, FrameRun, Order, Page, PageRun};
 
+use super::AddressSpace;
 use super::fault::cause;
-use super::{AddressSpace, HugePages};
 use crate::space::memory::Owned;
 use crate::space::{
     Area, AreaFlags, Backing, Cause, FrameRefs, Handled, How, Kernel, ObjectId, Pager, PagerError, SwapSlot,
@@ -92,12 +92,7 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
     /// A huge page of zeros around a page, if that is wanted, the area has room, nothing is there yet, and there is
     /// memory for it.
     fn huge_zeros(&mut self, area: &Area, page: Page, touched: Touched) -> Option<Handled> {
-        let wanted = match self.settings.huge {
-            HugePages::Never => return None,
-            HugePages::Advised => area.flags().contains(AreaFlags::HUGE),
-            HugePages::Always => !area.flags().contains(AreaFlags::NO_HUGE),
-        };
-        let count = Self::HUGE.filter(|_| wanted)?;
+        let count = Self::HUGE.filter(|_| self.wants_huge(area))?;
         let first = page.number() & !(count - 1);
         let pages = PageRun::new(Page::new(first), count)?;
         let inside = area.contains(pages.first()) && pages.end() <= area.end();
@@ -258,7 +253,7 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
         let shown = if Some(frame) == self.settings.zero_frame {
             new.zero(self.table.window(), F::PAGE)
         } else {
-            new.copy_of(frame, self.table.window(), F::PAGE)
+            new.copy_to(0, frame, self.table.window(), F::PAGE)
         };
         if shown {
             return Ok(new);

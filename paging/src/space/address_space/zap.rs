@@ -59,31 +59,32 @@ impl List {
 }
 
 impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
-    /// Takes every page of an area, or of a part of one, out of the tables and gives it up. The area stays in the index.
+    /// Takes every page of an area, or of a part of one, out of the tables and gives it up. The area stays in the index. How
+    /// many frames returned to their source.
     ///
     /// # Errors
     /// A huge page across an end cannot be split. Nothing is changed then.
-    pub(super) fn zap(&mut self, area: &Area) -> Result<(), SpaceError> {
+    pub(super) fn zap(&mut self, area: &Area) -> Result<u64, SpaceError> {
         if !area.flags().contains(AreaFlags::TOUCHED) {
-            return Ok(());
+            return Ok(0);
         }
-        let Some(pages) = PageRun::new(area.first(), area.count()) else { return Ok(()) };
+        let Some(pages) = PageRun::new(area.first(), area.count()) else { return Ok(0) };
         self.table.cut_at_ends(pages)?;
         self.drop_slots(area, pages);
-        let mut first = area.first();
+        let (mut first, mut freed) = (area.first(), 0);
         while let Some(rest) = PageRun::new(first, area.end().number().saturating_sub(first.number())) {
             first = self.end_of_runs(rest);
             let count = first.number().saturating_sub(rest.first().number());
-            let Some(part) = PageRun::new(rest.first(), count) else { return Ok(()) };
+            let Some(part) = PageRun::new(rest.first(), count) else { return Ok(freed) };
             let mut list = List { gone: [None; RUNS], used: 0 };
             // Cut at the ends, and between runs elsewhere: nothing is left that could be refused.
             let token = self.table.unmap(part, |run| list.add(&run))?;
             let _ = self.table.finish(token, self.kernel.tlb());
             for gone in list.gone.iter().flatten() {
-                self.give_up(area, gone);
+                freed += self.give_up(area, gone);
             }
         }
-        Ok(())
+        Ok(freed)
     }
 
     /// Where the 64th run of pages ends: all that can be unmapped at once.
@@ -99,24 +100,23 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
     }
 
     /// Gives up frames that no CPU can reach any more.
-    fn give_up(&mut self, area: &Area, gone: &Gone) {
+    fn give_up(&mut self, area: &Area, gone: &Gone) -> u64 {
         self.resident -= gone.frames.count();
         match area.backing() {
-            Backing::Device { .. } => return,
+            Backing::Device { .. } => return 0,
             Backing::Object { id, .. } if area.is_shared() && gone.dirty => {
                 let page = area.offset_of(gone.first.number());
                 self.kernel.pager().dirty(id, page, gone.frames.count());
             }
             _ => {}
         }
-        self.release(gone.frames);
+        self.release(gone.frames)
     }
 
-    /// Gives up one use of each frame.
-    pub(super) fn release(&mut self, frames: FrameRun) {
-        for run in counted(frames, self.settings.zero_frame).into_iter().flatten() {
-            Used::of(run).release(self.table.source_mut(), self.kernel.refs());
-        }
+    /// Gives up one use of each frame. How many returned to their source.
+    pub(super) fn release(&mut self, frames: FrameRun) -> u64 {
+        let runs = counted(frames, self.settings.zero_frame).into_iter().flatten();
+        runs.map(|run| Used::of(run).release(self.table.source_mut(), self.kernel.refs())).sum()
     }
 
     /// Gives up the slots of pages that are swapped out.
