@@ -7,7 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use hectare_core::sync::atomic::AtomicU32;
-use hectare_core::{Frame, FrameRun};
+use hectare_core::{Frame, FrameRun, Locked, SpinLock};
 use hectare_paging::space::{FrameRefs, RefTable};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -141,5 +141,91 @@ fn d_two_cpus_join_a_pager_s_frame() {
         assert_eq!(machine.lasts.load(Ordering::Relaxed), 0);
         machine.release();
         assert_eq!(machine.lasts.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn e_a_write_meets_an_exit() {
+    loom::model(|| {
+        let machine = Machine::new(2);
+        let other = Arc::clone(&machine);
+        let exit = thread::spawn(move || {
+            assert_eq!(other.read(), 1, "nobody writes to what is shared");
+            other.release();
+        });
+        assert_eq!(machine.write_fault(20), 21);
+        exit.join().unwrap();
+        assert_eq!(machine.lasts.load(Ordering::Relaxed), 1, "taken over, or given back, once");
+    });
+}
+
+#[test]
+fn f_a_write_meets_a_fork_of_the_other_process() {
+    loom::model(|| {
+        let machine = Machine::new(2);
+        let other = Arc::clone(&machine);
+        let parent = thread::spawn(move || {
+            other.refs().share(Machine::run()).unwrap();
+            other.read();
+            // The parent ends, then its child.
+            other.release();
+            assert_eq!(other.read(), 1, "the child's contents are those of the fork");
+            other.release();
+        });
+        assert_eq!(machine.write_fault(20), 21);
+        parent.join().unwrap();
+        assert_eq!(machine.lasts.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// What the entry of a page says in one address space.
+struct Space {
+    writable: bool,
+    /// What the page's own frame holds, if it was copied.
+    copy: Option<u32>,
+    faults: u32,
+}
+
+#[test]
+fn g_two_cpus_fault_on_one_page_while_its_other_user_ends() {
+    loom::model(|| {
+        let machine = Machine::new(2);
+        let space = Space { writable: false, copy: None, faults: 0 };
+        let space = Arc::new(Locked::with_lock(SpinLock::new(), space));
+        let fault = |machine: &Machine, space: &Locked<SpinLock, Space>| {
+            space
+                .with(|space| {
+                    if !space.writable {
+                        space.faults += 1;
+                        space.writable = true;
+                        if !machine.refs().is_sole(FRAME) {
+                            space.copy = Some(machine.read());
+                            machine.release();
+                        }
+                    }
+                    // Whoever comes second finds the page there, and writes to it.
+                    match &mut space.copy {
+                        Some(copy) => *copy += 10,
+                        // SAFETY: loom checks it.
+                        None => machine.bytes.with_mut(|bytes| unsafe { *bytes += 10 }),
+                    }
+                })
+                .unwrap();
+        };
+        let (one, there) = (Arc::clone(&machine), Arc::clone(&space));
+        let cpu = thread::spawn(move || fault(&one, &there));
+        let two = Arc::clone(&machine);
+        let exit = thread::spawn(move || {
+            assert_eq!(two.read(), 1);
+            two.release();
+        });
+        fault(&machine, &space);
+        cpu.join().unwrap();
+        exit.join().unwrap();
+        let (faults, copy) = space.with(|space| (space.faults, space.copy)).unwrap();
+        assert_eq!(faults, 1, "one of the two decided");
+        assert_eq!(copy.unwrap_or_else(|| machine.read()), 21);
+        let given_back = machine.lasts.load(Ordering::Relaxed);
+        assert_eq!(given_back, usize::from(copy.is_some()), "a frame that was copied went back once");
     });
 }

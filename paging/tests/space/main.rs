@@ -19,6 +19,7 @@ mod pressure;
 mod processes;
 mod promote;
 mod replacement;
+mod threads;
 #[path = "../support/vm_case.rs"]
 #[allow(unreachable_pub, reason = "a fuzz target includes it too")]
 mod vm_case;
