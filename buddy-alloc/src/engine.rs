@@ -17,6 +17,7 @@ mod hand;
 mod index;
 mod recover;
 mod request;
+mod settle;
 mod take;
 
 /// A buddy system over page frames, for one owner (`&mut self`).

@@ -21,7 +21,7 @@ use crate::layout::{MAX_LEVELS, NONE};
 use crate::row::{Runs, bit, bit_number, full, low};
 
 /// The most rows at hand in any geometry.
-const ROWS: usize = 128;
+pub(super) const ROWS: usize = 128;
 
 /// The orders whose last places are known, from 0 up. Larger blocks are searched for.
 const ORDERS: usize = 24;
@@ -30,7 +30,7 @@ const ORDERS: usize = 24;
 pub(super) const RECENT: usize = 8;
 
 /// The bit of a note that says that the row is at hand; below it are 0 or the class and 1.
-const AT_HAND: u32 = 3;
+pub(super) const AT_HAND: u32 = 3;
 
 /// Which rows are at hand, and where to look first.
 ///
@@ -109,13 +109,13 @@ impl Hand {
 
     /// Level and number.
     #[inline(always)]
-    fn apart(packed: usize) -> (usize, usize) {
+    pub(super) fn apart(packed: usize) -> (usize, usize) {
         (packed % MAX_LEVELS, packed / MAX_LEVELS)
     }
 
     /// Which list has the rows of a level.
     #[inline(always)]
-    fn list(level: usize) -> usize {
+    pub(super) fn list(level: usize) -> usize {
         usize::from(level != 0)
     }
 
@@ -274,7 +274,7 @@ impl<G: Geometry> Engine<'_, G> {
 
     /// Where a row's note is: the place of the word, and the lowest bit.
     #[inline(always)]
-    fn note_of(&self, level: usize, row: usize) -> (usize, u32) {
+    pub(super) fn note_of(&self, level: usize, row: usize) -> (usize, u32) {
         let (log2, number) = (G::LOG2 - 2, bit_number::<G>(row));
         ((row >> log2).wrapping_add(self.level(level).notes), number % (1 << log2) * 4)
     }
@@ -330,7 +330,7 @@ impl<G: Geometry> Engine<'_, G> {
 
     /// A row that speaks for itself comes to hand, where there is room.
     #[inline(always)]
-    fn push(&mut self, level: usize, row: usize) {
+    pub(super) fn push(&mut self, level: usize, row: usize) {
         let (at, shift) = self.note_of(level, row);
         self.set_word_at(at, self.word_at(at) | G::Word::truncate(1 << AT_HAND) << shift);
         self.hand.push(level, row);
@@ -347,98 +347,5 @@ impl<G: Geometry> Engine<'_, G> {
         if self.hand.hint(0) == self.slot(level, row) && !cfg!(hectare_plant = "buddy_stale_hint") {
             self.hand.set_hint(0, NONE);
         }
-    }
-
-    /// The index learns of every change on level 0, or on all those above. No such row is at hand then but that of order
-    /// 0's hint.
-    #[inline(never)]
-    pub(super) fn settle(&mut self, level: usize) {
-        let list = Hand::list(level);
-        let mut kept = None;
-        // A full row goes to its parent, which comes to hand.
-        while let Some(last) = self.hand.lengths[list].checked_sub(1) {
-            let (level, row) = Hand::apart(self.hand.rows[list][last % ROWS]);
-            self.hand.lengths[list] = last;
-            if self.settle_row(level, row) {
-                kept = Some(row);
-            }
-        }
-        if let Some(row) = kept {
-            if self.hand.hint(0) != NONE {
-                self.push(0, row);
-            }
-        }
-    }
-
-    /// No row is at hand any more, and the index knows all.
-    pub(super) fn put_all_back(&mut self) {
-        self.hand.set_hint(0, NONE);
-        // From below: full rows go up.
-        self.settle(0);
-        self.settle(1);
-    }
-
-    /// The index learns of one row at hand; the list keeps it, and nobody minds.
-    #[inline(never)]
-    pub(super) fn settle_one(&mut self, level: usize, row: usize) {
-        if self.settle_row(level, row) {
-            self.add(level, row);
-        }
-    }
-
-    /// Whether there are more than `most` rows at hand of which the index may not know all: on level 0, or above.
-    pub(super) fn is_unsettled(&self, level: usize, most: usize) -> bool {
-        let list = Hand::list(level);
-        let (length, hint) = (self.hand.lengths[list], self.hand.hint(0));
-        // The planted fault: the index is asked as it is.
-        if length <= most || cfg!(hectare_plant = "buddy_unsettled") {
-            return false;
-        }
-        // The row of order 0's hint is there always.
-        length > 1 || list != 0 || hint == NONE || self.is_news(hint)
-    }
-
-    /// Whether the index does not know what a row of level 0 has.
-    fn is_news(&self, at: usize) -> bool {
-        let word = self.word_at(at);
-        // The planted fault: the row is overlooked.
-        if cfg!(hectare_plant = "buddy_no_news") {
-            return false;
-        }
-        word == full::<G>() || self.noted(0, at.wrapping_sub(self.level(0).shift)) != Self::class(word)
-    }
-
-    /// The index learns of a row that is, or was, at hand; a full one goes to its parent. Whether it is the row of order 0's
-    /// hint. Without a branch on what there is to learn: that is as good as random.
-    #[inline]
-    fn settle_row(&mut self, level: usize, row: usize) -> bool {
-        let (note, shift) = self.note_of(level, row);
-        let notes = self.word_at(note);
-        #[expect(clippy::cast_possible_truncation, reason = "four bits")]
-        let noted = (notes >> shift).widen() as u32 & 15;
-        let at = self.slot(level, row);
-        let word = self.word_at(at);
-        if word == full::<G>() && noted >> AT_HAND == 0 {
-            // A whole by now.
-            return false;
-        }
-        let some = (word != G::Word::ZERO) & (word != full::<G>());
-        let class = (Runs::<G>::of(word).largest() + 1) * u32::from(some);
-        let (kept, new) =
-            (notes & !(G::Word::truncate(15) << shift), G::Word::truncate(class.into()) << shift);
-        self.set_word_at(note, kept | new);
-        self.move_in_index(level, row, noted & 7, class);
-        if word == full::<G>() {
-            self.forget(level, row);
-            self.fill(level, row);
-        }
-        at == self.hand.hint(0)
-    }
-
-    /// The rows at hand that are full.
-    pub(super) fn full_at_hand(&self) -> impl Iterator<Item = (usize, usize)> + use<'_, G> {
-        self.hand
-            .iter()
-            .filter(|(level, row)| self.is_at_hand(*level, *row) && self.row(*level, *row) == full::<G>())
     }
 }
