@@ -1,7 +1,7 @@
 //! What one CPU keeps of one order: the block that came last, and others as bits of their groups.
 //!
 //! ```text
-//!   hand    block 0x40·64 + 7        the one given last: the next one taken
+//!   hand    block 0x40·64 + 7        the one given last, if it lies no higher than the last batch: the next one taken
 //!
 //!   place    0     1     2           place i is for groups whose number is i modulo 32
 //!   group   0x40  0x11  0x22  …
@@ -14,9 +14,9 @@
 //! the source whole, in one call. So most calls change one word, neighbours go back together, and a block that is given
 //! twice is seen.
 //!
-//! When the open group is used up, the next is opened if it lies lower than where the last batch came from is opened: the source would
-//! choose it, too. What lies higher waits to go back, so that the source goes on choosing where blocks lie: a stack of the
-//! blocks given last would hand out holes at random, and the memory would be broken up.
+//! When the open group is used up, the next is opened if it lies no higher than the last batch: the source would choose
+//! it, too. What lies higher waits to go back, so that the source goes on choosing where blocks lie: a stack of the blocks
+//! given last would hand out holes at random, and the memory would be broken up.
 #![forbid(unsafe_code)]
 
 use hectare_core::FreeError;
@@ -136,7 +136,7 @@ impl Tray {
         if self.numbers[at] != number || !trusts && self.away[at] >> position & 1 == 0 {
             return false;
         }
-        if self.hand == NOTHING {
+        if self.hand == NOTHING && number <= self.last {
             self.hand = block;
             return true;
         }
