@@ -139,6 +139,12 @@ impl<'m, C: CpuPin, G: Geometry> Shared<'m, C, G> {
     #[inline]
     pub fn allocate_order(&self, order: Order) -> Result<Frame, AllocError> {
         let order = u32::from(order.get());
+        if order == G::HUGE {
+            // A path of its own, where the order is a constant.
+            if let Some(offset) = self.pin.with(|slot| self.rows.take_huge(&self.rows.hand(slot))) {
+                return Ok(self.rows.frame(offset));
+            }
+        }
         match self.find(order, 1 << order, |hand| self.rows.take(hand, order)) {
             Some(offset) => Ok(self.rows.frame(offset)),
             None => Err(self.refuse(1 << order)),
@@ -161,6 +167,11 @@ impl<'m, C: CpuPin, G: Geometry> Shared<'m, C, G> {
             return Err(FreeError::Foreign);
         }
         let offset = self.rows.offset(frame);
+        if u32::from(order.get()) == G::HUGE
+            && self.pin.with(|slot| self.rows.give_huge(&self.rows.hand(slot), offset))
+        {
+            return Ok(());
+        }
         self.pin.with(|slot| self.rows.give(&mut self.rows.hand(slot), offset, order.get().into()))
     }
 

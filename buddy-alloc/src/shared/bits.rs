@@ -46,13 +46,13 @@ pub(super) fn place<G: Geometry>(word: u64, class: u32) -> Option<u32> {
 }
 
 /// Where to take 2^class bits from a row that is neither empty nor full, if `exact` only where that breaks no larger
-/// run; and the class that the row has.
+/// run.
 #[inline(always)]
-pub(super) fn place_in<G: Geometry>(word: u64, class: u32, exact: bool) -> Option<(u32, u32)> {
+pub(super) fn place_in<G: Geometry>(word: u64, class: u32, exact: bool) -> Option<u32> {
     let runs = Runs::<G>::of(G::Word::truncate(word));
     let maximal = runs.maximal(class);
     let from = if exact || maximal != G::Word::ZERO { maximal } else { runs.of_class(class) };
-    if from == G::Word::ZERO { None } else { Some((from.lowest(), runs.largest())) }
+    if from == G::Word::ZERO { None } else { Some(from.lowest()) }
 }
 
 /// The level and the class of an order.

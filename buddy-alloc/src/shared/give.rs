@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use hectare_core::FreeError;
+use hectare_core::sync::atomic::Ordering::Acquire;
 
 use crate::geometry::Geometry;
 use crate::shared::Rows;
@@ -27,6 +28,37 @@ impl<G: Geometry> Rows<'_, G> {
         }
         self.count_given(hand, 1 << order);
         Ok(())
+    }
+
+    /// Takes back a block of the order that has a path of its own, in the usual case: its rows were never split, its row
+    /// speaks for itself and does not fill up. Whether it did.
+    #[inline(always)]
+    pub(super) fn give_huge(&self, hand: &Hand, offset: usize) -> bool {
+        let (level, class) = place_of::<G>(G::HUGE);
+        if level != 1 || self.layout.count < 2 {
+            return false;
+        }
+        let unit = unit_of::<G>(1, offset);
+        let (row, mask) = (unit >> G::LOG2, low(class) << number::<G>(unit));
+        let word = self.row(1, row);
+        let after = word | mask;
+        if word & mask != 0 || after == full::<G>() || !self.are_full(unit, 1 << class) {
+            return false;
+        }
+        if self.exchange(self.layout.row(1, row), word, after).is_err() {
+            return false;
+        }
+        self.reindex_after(1, unit, class, word, after);
+        self.count_given(hand, 1 << G::HUGE);
+        true
+    }
+
+    /// Whether so many rows of level 0 from `first` on are full.
+    #[inline(always)]
+    fn are_full(&self, first: usize, count: usize) -> bool {
+        let at = self.layout.row(0, first);
+        let rows = self.words.get(at..at.wrapping_add(count));
+        rows.is_some_and(|rows| rows.iter().all(|row| row.load(Acquire) == full::<G>()))
     }
 
     /// Takes back frames of one row.
@@ -95,8 +127,7 @@ impl<G: Geometry> Rows<'_, G> {
             if again && self.row(level, row) == full::<G>() {
                 self.deposit(hand, level + 1, row >> G::LOG2, bit::<G>(row));
             }
-            // A row that was full was allocated as a whole: it had no hint either.
-            self.reindex(level, row, word, after);
+            self.reindex(level, row, after);
             return Ok(());
         }
         self.begin(hand);
@@ -109,7 +140,6 @@ impl<G: Geometry> Rows<'_, G> {
         }
         let filled = self.exchange(at, word, after);
         if filled.is_ok() {
-            self.reindex(level, row, word, after);
             self.deposit(hand, level + 1, row >> G::LOG2, bit::<G>(row));
         }
         self.end(hand, filled.is_ok());

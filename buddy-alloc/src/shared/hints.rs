@@ -2,33 +2,56 @@
 //! and nothing is refused before they have been looked at.
 #![forbid(unsafe_code)]
 
-use crate::geometry::Geometry;
+use crate::geometry::{Geometry, Word};
+use crate::row::Runs;
 use crate::shared::Rows;
-use crate::shared::bits::{bit, class, number};
+use crate::shared::bits::{bit, class, low, number};
 
 impl<G: Geometry> Rows<'_, G> {
-    /// A row changed: it is hinted at under its new class.
+    /// A row got bits, and is `word` now: it is hinted at under its class. The hint under the class that it had stays, and
+    /// who takes bits leaves all hints alone: until [somebody follows one](Self::suits) that is wrong.
     #[inline]
-    pub(super) fn reindex(&self, level: usize, row: usize, before: u64, after: u64) {
-        self.rehint(level, row, class::<G>(before), class::<G>(after));
-    }
-
-    /// The same, by class.
-    #[inline]
-    pub(super) fn rehint(&self, level: usize, row: usize, before: Option<u32>, after: Option<u32>) {
-        if before != after && level + 1 < self.layout.count {
-            if let Some(class) = after {
+    pub(super) fn reindex(&self, level: usize, row: usize, word: u64) {
+        if level + 1 < self.layout.count {
+            if let Some(class) = class::<G>(word) {
                 self.enter(level, row, class);
             }
-            if let Some(class) = before {
-                self.leave(level, row, class);
-            }
+        }
+    }
+
+    /// The same for a row that got 2^class bits from `unit` on: only if they are the first of their class, or make a longer
+    /// run with their other half, does the row need a new hint.
+    #[inline(always)]
+    pub(super) fn reindex_after(&self, level: usize, unit: usize, class: u32, before: u64, word: u64) {
+        let other = low(class) << number::<G>(unit ^ 1 << class);
+        let any = Runs::<G>::of(G::Word::truncate(before)).of_class(class) != G::Word::ZERO;
+        if !any || before & other == other {
+            self.reindex(level, unit >> G::LOG2, word);
+        }
+    }
+
+    /// Whether to take 2^wanted units from a row that was hinted at under `hinted`: not if its longest run is too short, nor if
+    /// it is longer, because the row is hinted at under that, too. A wrong hint is corrected.
+    #[inline]
+    pub(super) fn suits(&self, level: usize, row: usize, hinted: u32, wanted: u32) -> bool {
+        let class = class::<G>(self.row(level, row));
+        if class != Some(hinted) {
+            self.correct(level, row, hinted);
+        }
+        class.is_some_and(|class| (wanted..=hinted).contains(&class))
+    }
+
+    /// The hint at a row was wrong.
+    pub(super) fn correct(&self, level: usize, row: usize, hinted: u32) {
+        if level + 1 < self.layout.count {
+            self.leave(level, row, hinted);
+            self.reindex(level, row, self.row(level, row));
         }
     }
 
     /// Hints at a row. O(levels), mostly one word.
     #[inline]
-    pub(super) fn enter(&self, level: usize, row: usize, class: u32) {
+    fn enter(&self, level: usize, row: usize, class: u32) {
         let mut unit = row;
         for above in level + 1..self.layout.count {
             let at = self.layout.hint::<G>(level, class, above, unit >> G::LOG2);
@@ -41,7 +64,7 @@ impl<G: Geometry> Rows<'_, G> {
 
     /// Takes the hint at a row away, unless it is right by now. Hints above are taken away by who searches.
     #[inline]
-    pub(super) fn leave(&self, level: usize, row: usize, hinted: u32) {
+    fn leave(&self, level: usize, row: usize, hinted: u32) {
         let at = self.layout.hint::<G>(level, hinted, level + 1, row >> G::LOG2);
         if self.peek(at) & bit::<G>(row) == 0 {
             return;

@@ -175,7 +175,7 @@ impl<G: Geometry> Rows<'_, G> {
                 if above {
                     let rest = full::<G>() & !mask;
                     self.store(at, rest);
-                    self.reindex(level, row, 0, rest);
+                    self.reindex(level, row, rest);
                 }
                 return above;
             }
@@ -185,10 +185,7 @@ impl<G: Geometry> Rows<'_, G> {
                 return false;
             }
             match self.exchange(at, word, word & !mask) {
-                Ok(()) => {
-                    self.reindex(level, row, word, word & !mask);
-                    return true;
-                }
+                Ok(()) => return true,
                 Err(now) => word = now,
             }
         }

@@ -74,9 +74,6 @@ impl<G: Geometry> Rows<'_, G> {
             }
         };
         self.end(hand, changed);
-        if stocked {
-            self.reindex(0, row, word, 0);
-        }
         stocked
     }
 

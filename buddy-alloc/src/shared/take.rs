@@ -3,7 +3,7 @@
 
 use crate::geometry::Geometry;
 use crate::shared::Rows;
-use crate::shared::bits::{self, full, low, offset_of, place_in, place_of};
+use crate::shared::bits::{full, low, offset_of, place_in, place_of};
 use crate::shared::hand::Hand;
 
 /// Where a search looks.
@@ -32,6 +32,19 @@ impl<G: Geometry> Rows<'_, G> {
         offset.or_else(|| self.take_far(hand, wanted, class))
     }
 
+    /// Takes a block of the order that has a path of its own from the caller's own tree, if that breaks no larger one.
+    #[inline(always)]
+    pub(super) fn take_huge(&self, hand: &Hand) -> Option<usize> {
+        let (level, class) = place_of::<G>(G::HUGE);
+        if level != 1 || self.layout.count < 3 {
+            return None;
+        }
+        let tree = self.tree(hand, true)?;
+        let position = self.claim_if(1, tree, class, true)?;
+        self.count_taken(hand, 1 << G::HUGE);
+        Some(offset_of::<G>(1, tree << G::LOG2 | position as usize))
+    }
+
     /// Takes from the caller's own tree.
     fn take_near(&self, hand: &mut Hand, wanted: usize, class: u32) -> Option<usize> {
         if wanted > 1 || wanted + 1 >= self.layout.count {
@@ -40,7 +53,7 @@ impl<G: Geometry> Rows<'_, G> {
         let tree = self.tree(hand, wanted == 1)?;
         if wanted == 1 {
             // Only if that breaks no larger block.
-            let position = self.claim_if(1, tree, class, true)?;
+            let position = self.claim_exact(1, tree, class)?;
             return Some(offset_of::<G>(1, tree << G::LOG2 | position as usize));
         }
         if class == 0 {
@@ -109,6 +122,8 @@ impl<G: Geometry> Rows<'_, G> {
                 }
                 let found = if level == wanted {
                     self.take_hinted(hand, level, row, hinted, class)
+                } else if !self.suits(level, row, hinted, 0) {
+                    None
                 } else {
                     let position = self.claim_hinted(level, row, hinted, 0);
                     position.map(|at| self.split(hand, level, row << G::LOG2 | at as usize, wanted, class))
@@ -130,6 +145,9 @@ impl<G: Geometry> Rows<'_, G> {
         hinted: u32,
         class: u32,
     ) -> Option<usize> {
+        if !self.suits(level, row, hinted, class) {
+            return None;
+        }
         if level == 0 && class == 0 && self.layout.count > 1 && self.adopt(hand, row >> G::LOG2, false) {
             // A row for single frames is taken as a whole.
             if self.stock_up(hand, row) {
@@ -145,7 +163,7 @@ impl<G: Geometry> Rows<'_, G> {
         Some(offset_of::<G>(level, row << G::LOG2 | position as usize))
     }
 
-    /// Claims 2^class units of a row; on failure the hint is corrected.
+    /// Claims 2^class units of a row that is hinted at; on failure the hint is corrected.
     fn claim_hinted(&self, level: usize, row: usize, hinted: u32, class: u32) -> Option<u32> {
         let position = self.claim(level, row, class);
         if position.is_none() {
@@ -154,25 +172,21 @@ impl<G: Geometry> Rows<'_, G> {
         position
     }
 
-    /// The hint at a row was wrong.
-    fn correct(&self, level: usize, row: usize, hinted: u32) {
-        if level + 1 < self.layout.count {
-            self.leave(level, row, hinted);
-            if let Some(class) = bits::class::<G>(self.row(level, row)) {
-                self.enter(level, row, class);
-            }
-        }
-    }
-
     /// Claims 2^class units of a row, if it has such a run: one compare-and-swap. A full row has nothing to claim, its
     /// frames stand in the row above.
-    #[inline]
+    #[inline(never)]
     pub(super) fn claim(&self, level: usize, row: usize, class: u32) -> Option<u32> {
         self.claim_if(level, row, class, false)
     }
 
+    /// The same, only of a run that is no part of a larger one.
+    #[inline(never)]
+    fn claim_exact(&self, level: usize, row: usize, class: u32) -> Option<u32> {
+        self.claim_if(level, row, class, true)
+    }
+
     /// The same; if `exact`, only a run that is no part of a larger one.
-    #[inline]
+    #[inline(always)]
     fn claim_if(&self, level: usize, row: usize, class: u32, exact: bool) -> Option<u32> {
         let at = self.layout.row(level, row);
         let mut word = self.load(at);
@@ -180,7 +194,7 @@ impl<G: Geometry> Rows<'_, G> {
             if word == 0 || word == full::<G>() {
                 return None;
             }
-            let (position, before) = place_in::<G>(word, class, exact)?;
+            let position = place_in::<G>(word, class, exact)?;
             let rest = word & !(low(class) << position);
             // Planted faults: the claim of units, or of frames, does not look whether the row has changed.
             if cfg!(hectare_plant = "shared_blind_units") && level > 0
@@ -190,10 +204,7 @@ impl<G: Geometry> Rows<'_, G> {
                 return Some(position);
             }
             match self.exchange(at, word, rest) {
-                Ok(()) => {
-                    self.rehint(level, row, Some(before), bits::class::<G>(rest));
-                    return Some(position);
-                }
+                Ok(()) => return Some(position),
                 Err(now) => word = now,
             }
         }
@@ -222,7 +233,7 @@ impl<G: Geometry> Rows<'_, G> {
                 rest &= !self.settle(hand, row);
             }
             self.store(self.layout.row(level, row), rest);
-            self.reindex(level, row, 0, rest);
+            self.reindex(level, row, rest);
             unit = row << G::LOG2;
         }
         offset_of::<G>(wanted, unit)
