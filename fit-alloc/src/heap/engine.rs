@@ -14,7 +14,7 @@
 //! every request is served as one with an alignment is.
 #![expect(unsafe_code, reason = "works on raw regions")]
 
-use super::bins::{Bins, bin_at_least, bin_of, exact, head_mark, marked_bin};
+use super::bins::{Bins, bin_of, exact, head_mark, marked_bin};
 use super::prefetch::prefetch;
 use super::region::Region;
 use super::shape::{Shape, Word};
@@ -159,26 +159,27 @@ impl<S: Shape> Engine<S> {
     }
 
     /// A listed hole of at least `size` granules that heads its bin: of the floor bin, or of the next occupied one.
+    ///
+    /// Whether the floor bin is occupied is not asked: that could not be predicted. Only its holes may be too small.
     #[inline]
     fn find_listed(&mut self, size: usize) -> (usize, Hole) {
-        let (floor, certain) = (bin_of::<S>(size), bin_at_least::<S>(size));
-        if floor != certain {
-            let start = self.bins.head(floor);
-            if start != 0 {
-                // SAFETY: E3, E4: a listed hole.
-                let found = unsafe { self.region.size_from(start) };
-                if found >= size {
-                    return (floor, Hole { start, size: found });
-                }
-            }
-        }
-        let bin = self.bins.next_occupied(certain);
+        let mut bin = self.bins.next_occupied(bin_of::<S>(size));
         if bin == S::BINS {
             return (bin, Hole::NONE);
         }
-        let start = self.bins.head(bin);
+        let mut start = self.bins.head(bin);
         // SAFETY: E3, E4: a listed hole.
-        (bin, Hole { start, size: unsafe { self.region.size_from(start) } })
+        let mut found = unsafe { self.region.size_from(start) };
+        if found < size {
+            bin = self.bins.next_occupied(bin + 1);
+            if bin == S::BINS {
+                return (bin, Hole::NONE);
+            }
+            start = self.bins.head(bin);
+            // SAFETY: E3, E4: a listed hole.
+            found = unsafe { self.region.size_from(start) };
+        }
+        (bin, Hole { start, size: found })
     }
 
     /// Lists a remainder, or makes it the active hole.

@@ -1,7 +1,7 @@
 //! Quick lists: recently freed small blocks kept whole, for the next request of the same size.
 //!
 //! ```text
-//!  size in granules   1        2        3           …  64
+//!  size in granules   1        2        3           …  128
 //!  list             ┌──────┐ ┌──────┐ ┌──────┐
 //!                   │ head │ │ head │ │ head │         newest first; blocks are linked through their first word
 //!                   │ room │ │ room │ │ room │         how many more it takes: then blocks go to the heap below
@@ -24,13 +24,18 @@ use super::shape::{Complete, Shape, Standard};
 use super::walk::Run;
 
 /// Sizes up to this many granules have a list.
-const CLASSES: usize = 64;
+const CLASSES: usize = 128;
+
+/// Sizes above this many granules are large: blocks of 1 to 2 KiB die young as well, but what they hold is missed sooner.
+const LARGE: usize = 64;
 
 /// A list keeps at most this many blocks.
 const DEPTH: usize = 32;
+const LARGE_DEPTH: usize = 8;
 
-/// A list keeps at most this part of the heap's capacity, so that all lists together keep at most a 16th.
+/// A list keeps at most this part of the heap's capacity, so that all lists together keep at most a 16th and a 64th.
 const SHARE: usize = 1024;
+const LARGE_SHARE: usize = 4096;
 
 /// Memory is short when less than this part of the capacity is free, and no longer when twice as much is.
 const SHORT: usize = 8;
@@ -93,7 +98,7 @@ impl<S: Shape, const REGIONS: usize> QuickLists<S, REGIONS> {
         self.lists.iter().enumerate().map(blocks).sum::<usize>() << S::LOG2_GRANULE
     }
 
-    /// Gives every block in the lists back to the heap below. O(blocks in the lists), at most 1024.
+    /// Gives every block in the lists back to the heap below. O(blocks in the lists), at most 2560.
     #[inline(never)]
     pub fn flush(&mut self) {
         for class in 0..CLASSES {
@@ -151,9 +156,11 @@ impl<S: Shape, const REGIONS: usize> QuickLists<S, REGIONS> {
         self.flush();
         let capacity: usize = self.heap.used_engines().map(|engine| engine.capacity).sum();
         let part = if self.short { KEPT } else { 1 };
-        let (share, depth) = (capacity / SHARE / part, DEPTH / part);
+        let small = (capacity / SHARE / part, DEPTH / part);
+        let large = (capacity / LARGE_SHARE / part, LARGE_DEPTH / part);
         self.step = capacity / (GROWTH * CLASSES / AT_ONCE);
         for (class, list) in self.lists.iter_mut().enumerate() {
+            let (share, depth) = if class < LARGE { small } else { large };
             list.limit = u16::try_from((share / (class + 1)).min(depth)).unwrap_or(0);
             list.room = list.limit;
         }
