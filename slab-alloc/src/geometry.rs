@@ -232,7 +232,7 @@ impl Geometry {
     ///
     /// Exact: with `m = ⌈2^40 / d⌉`, `offset · m / 2^40` exceeds `offset / d` by less than `offset / 2^40 ≤ 1 / d`, since
     /// the offset is below the slab's size, and that times `d` is at most 2^40 (`with_frames`).
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn index_of(&self, offset: usize) -> Option<usize> {
         if offset >= self.slab_bytes {
             return None;

@@ -89,7 +89,7 @@ impl<S: FrameSource, W: PhysWindow> Memory<S, W> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn physical(&self, address: usize) -> Option<u64> {
         Some((address as u64).wrapping_sub(self.distance?))
     }
@@ -156,7 +156,7 @@ impl<S: FrameSource, W: PhysWindow> Memory<S, W> {
     /// # Safety
     /// If the window shows memory there, then the place where a header would be is initialised: so it is if the address
     /// is that of an object of a slab of this geometry that was laid here and not released.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn slab_at(&self, geometry: &Geometry, owner: u32, address: usize) -> Option<Slab> {
         let start = PhysAddr::new(self.physical(address)? & !geometry.mask());
         let base = self.window.pointer(start, geometry.slab_bytes as u64)?;

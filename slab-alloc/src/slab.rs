@@ -7,6 +7,7 @@
 //!            start           offset of object 0: the colour
 //!            carved          objects from this index on were never handed out: a new slab writes nothing but this header
 //!            taken           objects handed out
+//!            least           fewer taken objects than that: it belongs into another list
 //!            bin             the list that the slab is in
 //!  bitmap    bit i: object i is free
 //! ```
@@ -29,6 +30,7 @@ pub(crate) struct Header {
     start: u32,
     carved: u16,
     taken: u16,
+    least: u16,
     bin: u8,
 }
 
@@ -62,7 +64,8 @@ impl Slab {
         let header = unsafe { base.add(geometry.header) }.cast::<Header>();
         let words = geometry.words();
         let summary = low_bits(words);
-        let fields = Header { next: None, prev: None, summary, owner, start, carved: 0, taken: 0, bin: 0 };
+        let fields =
+            Header { next: None, prev: None, summary, owner, start, carved: 0, taken: 0, least: 0, bin: 0 };
         // SAFETY: (1); (2) and the header's offset make it aligned.
         unsafe { header.write(fields) };
         let this = Self(header);
@@ -76,7 +79,7 @@ impl Slab {
     ///
     /// # Safety
     /// `base` is valid for reads of a slab of this geometry, aligned to a word, and the place of its header initialised.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn at(base: NonNull<u8>, geometry: &Geometry, owner: u32) -> Option<Self> {
         // SAFETY: the header's place lies inside the slab (geometry).
         let this = Self(unsafe { base.add(geometry.header) }.cast::<Header>());
@@ -138,7 +141,7 @@ impl Slab {
     }
 
     /// The object that begins at `address`, which lies in this slab.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn index_of(self, geometry: &Geometry, address: usize) -> Option<usize> {
         let first = self.base(geometry).addr().get() + self.header().start as usize;
         geometry.index_of(address.wrapping_sub(first))
@@ -196,7 +199,7 @@ impl Slab {
     }
 
     /// Takes object `index` back, which is handed out.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn give(mut self, index: usize) {
         let word = index / BITS;
         let bits = self.word(word) | 1 << (index % BITS);
@@ -206,22 +209,14 @@ impl Slab {
         header.taken = header.taken.wrapping_sub(1);
     }
 
-    /// Which of the objects of a word of the bitmap are free.
+    /// Takes object `index` back; `false` if it is not handed out.
     #[inline(always)]
-    pub(crate) fn free_bits(self, word: usize) -> usize {
-        self.word(word)
-    }
-
-    /// Sets a word of the bitmap, in which more objects are free than were, and counts `given` objects as given back.
-    #[inline(always)]
-    pub(crate) fn set_free(mut self, word: usize, bits: usize, given: usize) {
-        self.set_word(word, bits);
-        let header = self.header_mut();
-        header.summary |= usize::from(bits != 0) << word;
-        #[expect(clippy::cast_possible_truncation, reason = "at most 64 · 64")]
-        {
-            header.taken = header.taken.wrapping_sub(given as u16);
+    pub(crate) fn give_taken(self, index: usize) -> bool {
+        if self.is_free(index) && !cfg!(hectare_plant = "slab_double_free") {
+            return false;
         }
+        self.give(index);
+        true
     }
 
     /// Fills `slots` from the end with free objects, the lowest address last; how many.
@@ -323,8 +318,19 @@ impl Slab {
         self.header().bin
     }
 
-    pub(crate) fn set_bin(mut self, bin: u8) {
-        self.header_mut().bin = bin;
+    pub(crate) fn set_bin(mut self, bin: u8, least: usize) {
+        let header = self.header_mut();
+        header.bin = bin;
+        #[expect(clippy::cast_possible_truncation, reason = "at most 64 · 64")]
+        {
+            header.least = least as u16;
+        }
+    }
+
+    /// With fewer objects handed out than that, the slab belongs into another bin.
+    #[inline(always)]
+    pub(crate) fn least(self) -> usize {
+        usize::from(self.header().least)
     }
 
     pub(crate) fn owner(self) -> u32 {

@@ -21,43 +21,6 @@ const FULL: u8 = 0;
 const EMPTY: u8 = 5;
 const LISTS: usize = 6;
 
-/// Objects of one slab that come back one after the other.
-struct GiveRun {
-    slab: Slab,
-    /// The address of object 0, and the bytes of all objects.
-    first: usize,
-    bytes: usize,
-    /// A word of the bitmap at hand, with what was given back in it.
-    word: usize,
-    bits: usize,
-    given: usize,
-}
-
-impl GiveRun {
-    fn new(slab: Slab, geometry: &Geometry) -> Self {
-        let first = slab.object(geometry, 0).addr().get();
-        let bytes = geometry.count * geometry.stride;
-        Self { slab, first, bytes, word: 0, bits: slab.free_bits(0), given: 0 }
-    }
-
-    /// Takes object `index` back; whether it was handed out.
-    #[inline(always)]
-    fn give(&mut self, index: usize) -> bool {
-        if index / BITS != self.word {
-            self.slab.set_free(self.word, self.bits, 0);
-            self.word = index / BITS;
-            self.bits = self.slab.free_bits(self.word);
-        }
-        let bit = 1 << (index % BITS);
-        if self.bits & bit != 0 && !cfg!(hectare_plant = "slab_double_free") {
-            return false;
-        }
-        self.bits |= bit;
-        self.given += 1;
-        true
-    }
-}
-
 /// The slabs of one cache.
 ///
 /// Invariants:
@@ -118,9 +81,22 @@ impl Slabs {
         }
     }
 
+    /// The fewest objects that are taken of a slab in this bin.
+    const fn least(bin: u8, count: usize) -> usize {
+        match bin {
+            EMPTY => 0,
+            _ if cfg!(hectare_plant = "slab_emptiest_first") => count,
+            FULL => count,
+            1 => count - count / 4,
+            2 => count - count / 2,
+            3 => count - count * 3 / 4,
+            _ => 1,
+        }
+    }
+
     /// Takes in a slab that was just laid.
-    fn add(&mut self, slab: Slab) {
-        self.push(slab, EMPTY);
+    fn add(&mut self, geometry: &Geometry, slab: Slab) {
+        self.push(slab, EMPTY, geometry.count);
         self.slabs += 1;
         self.empty += 1;
         self.laid = self.laid.wrapping_add(1);
@@ -165,7 +141,7 @@ impl Slabs {
             self.owner = owner::next();
         }
         let slab = memory.lay(geometry, self.owner, geometry.colour(self.laid), poison)?;
-        self.add(slab);
+        self.add(geometry, slab);
         Ok(())
     }
 
@@ -186,7 +162,10 @@ impl Slabs {
             let (owner, laid) = (self.owner, self.laid);
             let colour = |number| geometry.colour(laid.wrapping_add(number));
             // The lowest is the first of the list.
-            if memory.lay_many(geometry, owner, colour, poison, count, |slab| self.add(slab)).is_ok() {
+            if memory
+                .lay_many(geometry, owner, colour, poison, count, |slab| self.add(geometry, slab))
+                .is_ok()
+            {
                 return Ok(());
             }
         }
@@ -260,6 +239,9 @@ impl Slabs {
 
     /// Takes back what lies at these addresses, as far as objects of these slabs that are handed out do; how many do not.
     /// `find` gives the slab that an address lies in.
+    ///
+    /// Where the next object lies cannot be foretold: so what is done for each is the same, without a branch on it, and a
+    /// slab is looked at again only when it leaves its bin.
     #[inline]
     pub(crate) fn give_batch(
         &mut self,
@@ -267,40 +249,22 @@ impl Slabs {
         blocks: &[Option<NonNull<u8>>],
         find: impl Fn(usize) -> Option<Slab>,
     ) -> u64 {
-        let mut refused = 0;
-        // Neighbours in the array often lie in one slab, and in one word of its bitmap: both are kept at hand.
-        let mut run: Option<GiveRun> = None;
+        let (mut given, mut refused) = (0, 0);
         for block in blocks.iter().flatten() {
             let address = block.addr().get();
-            let index = match &run {
-                Some(run) if address.wrapping_sub(run.first) < run.bytes => {
-                    geometry.index_of(address.wrapping_sub(run.first))
+            let found = find(address).and_then(|slab| Some((slab, slab.index_of(geometry, address)?)));
+            match found {
+                Some((slab, index)) if slab.give_taken(index) => {
+                    given += 1;
+                    if slab.taken() < slab.least() {
+                        self.rebin(geometry, slab);
+                    }
                 }
-                _ => {
-                    self.finish(geometry, run.take());
-                    let found = find(address).map(|slab| GiveRun::new(slab, geometry));
-                    let index =
-                        found.as_ref().and_then(|run| geometry.index_of(address.wrapping_sub(run.first)));
-                    run = found;
-                    index
-                }
-            };
-            let taken = match (&mut run, index) {
-                (Some(run), Some(index)) => run.give(index),
-                _ => false,
-            };
-            refused += u64::from(!taken);
+                _ => refused += 1,
+            }
         }
-        self.finish(geometry, run);
+        self.taken -= given;
         refused
-    }
-
-    fn finish(&mut self, geometry: &Geometry, run: Option<GiveRun>) {
-        if let Some(run) = run {
-            run.slab.set_free(run.word, run.bits, run.given);
-            self.taken -= run.given;
-            self.rebin(geometry, run.slab);
-        }
     }
 
     /// The index of the object of `slab` that begins at `address`, if that object is handed out.
@@ -324,14 +288,14 @@ impl Slabs {
         let (old, new) = (slab.bin(), Self::bin(slab.taken(), geometry.count));
         if old != new {
             self.unlink(slab);
-            self.push(slab, new);
+            self.push(slab, new, geometry.count);
             self.empty = self.empty + usize::from(new == EMPTY) - usize::from(old == EMPTY);
         }
     }
 
-    fn push(&mut self, slab: Slab, bin: u8) {
+    fn push(&mut self, slab: Slab, bin: u8, count: usize) {
         let Some(head) = self.heads.get_mut(usize::from(bin)) else { return };
-        slab.set_bin(bin);
+        slab.set_bin(bin, Self::least(bin, count));
         slab.set_prev(None);
         slab.set_next(*head);
         if let Some(next) = *head {
@@ -368,7 +332,8 @@ impl Slabs {
                 )?;
                 Violation::unless(slab.is_consistent(geometry), "L4: bitmap and counts agree", at)?;
                 let right = Self::bin(slab.taken(), geometry.count);
-                Violation::unless(slab.bin() == right, "L2: the bin says how full a slab is", at)?;
+                let least = slab.least() == Self::least(right, geometry.count);
+                Violation::unless(slab.bin() == right && least, "L2: the bin says how full a slab is", at)?;
                 slabs += 1;
                 taken += slab.taken();
                 empty += usize::from(slab.taken() == 0);
