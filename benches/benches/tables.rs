@@ -42,7 +42,11 @@ fn tables(criterion: &mut Criterion) {
     criterion.bench_function("511 pages mapped and unmapped", |bencher| {
         bencher.iter(|| {
             table.map(range.first(), black_box(run), user, options).unwrap().finish(&tlb);
-            let token = table.unmap(range, |run| drop(black_box(run))).unwrap();
+            let token = table
+                .unmap(range, |run| {
+                    black_box(run);
+                })
+                .unwrap();
             table.finish(token, &tlb).unwrap();
         });
     });
@@ -51,7 +55,11 @@ fn tables(criterion: &mut Criterion) {
         bencher.iter(|| {
             page = page % (PAGES - 1) + 1;
             table.map(Page::new(FIRST + page), frames(page, 1), user, options).unwrap().finish(&tlb);
-            let token = table.unmap(pages(FIRST + page, 1), |run| drop(black_box(run))).unwrap();
+            let token = table
+                .unmap(pages(FIRST + page, 1), |run| {
+                    black_box(run);
+                })
+                .unwrap();
             table.finish(token, &tlb).unwrap();
         });
     });
@@ -89,7 +97,11 @@ fn tables(criterion: &mut Criterion) {
             page = page % (PAGES - 1) + 1;
             let mut transaction = shared.transaction(pages(other + page, 1)).unwrap();
             transaction.map(Page::new(other + page), frames(page, 1), user, options).unwrap();
-            transaction.unmap(pages(other + page, 1), |run| drop(black_box(run))).unwrap();
+            transaction
+                .unmap(pages(other + page, 1), |run| {
+                    black_box(run);
+                })
+                .unwrap();
             shared.finish(transaction.commit(), &tlb).unwrap();
         });
     });
