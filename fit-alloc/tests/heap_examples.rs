@@ -144,3 +144,18 @@ fn quick_lists_keep_less_when_memory_is_short() {
     // A list keeps a 1024th of the heap: 16 blocks of 64 bytes; a quarter of that when an eighth of it is not free.
     assert_eq!([2, 4, 16].map(kept_with), [16, 16, 4]);
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "large heaps")]
+fn quick_lists_keep_few_large_blocks() {
+    // A list of blocks of 1.5 KiB keeps a 4096th of the heap, and at most eight.
+    let kept = |mib: usize| {
+        let mut memory = Memory::<FitHeap>::new(mib * MIB);
+        let blocks: Vec<_> = (0..40).map(|_| memory.take(1536).unwrap().0).collect();
+        for block in blocks.into_iter().step_by(2) {
+            memory.give(block, 1536);
+        }
+        memory.heap.cached() / 1536
+    };
+    assert_eq!([1, 8, 64].map(kept), [0, 1, 8]);
+}
