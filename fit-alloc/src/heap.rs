@@ -3,7 +3,7 @@
 //! ```text
 //!  FitHeap       quick       recently freed small blocks, by size, kept whole
 //!  StrictHeap    good_fit    bytes, layouts, several regions, typed errors
-//!                engine      granules of one region: lists, joining, splitting   + search: alignment, last resorts
+//!                engine      granules of one region: lists, splitting   + give: joining   + search: alignment, last resorts
 //!                bins        sizes to lists
 //!                region      the boundary map and the words inside holes: the only code that touches the memory
 //! ```
@@ -14,6 +14,7 @@ mod compact;
 mod eights;
 mod engine;
 mod figures;
+mod give;
 mod good_fit;
 mod prefetch;
 mod quick;
