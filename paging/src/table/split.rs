@@ -194,6 +194,10 @@ pub(super) fn split<F: TableFormat, W: TableWindow>(
     }
     loop {
         fill_smaller::<F>(&mut spare, leaf, level, index);
+        if cfg!(hectare_plant = "table_split_blind") {
+            walk.link(node, index, spare);
+            return true;
+        }
         match walk.exchange(node, index, leaf, spare) {
             Ok(()) => return true,
             Err((now, back)) => (leaf, spare) = (now, back),
