@@ -1,4 +1,10 @@
-//! The physical memory that every contestant builds its tables in: one region, one stack of free frames.
+//! The physical memory that every contestant builds its tables in: one region, a stack of free frames, and a stack of
+//! free runs for each larger size that a table may have.
+//!
+//! ```text
+//!   region   │ single frames: 4 KiB tables │ 8 KiB runs │ 16 KiB runs │ 32 KiB runs │ 64 KiB runs │
+//! ```
+//! So a table costs one pop whatever its size, and tables of each size lie as densely as they can.
 #![expect(unsafe_code, reason = "owns raw memory, and implements a frame source")]
 
 use core::cell::UnsafeCell;
@@ -10,16 +16,21 @@ use hectare_core::{
     AllocError, DirectMap, Frame, FrameRequest, FrameRun, FreeError, PageSize, PhysAddr, SharedFrameSource,
 };
 
-/// The bytes of physical memory: tables of 64 GiB in base pages, and more.
-const BYTES: usize = 160 << 20;
+/// The bytes of single frames: tables of 64 GiB in base pages, and more.
+const SINGLE: usize = 160 << 20;
+/// The bytes of the runs of each larger size: twice the tables of 2^18 leaves.
+const LARGER: usize = 4 << 20;
+/// The orders of runs: up to the 16 frames of a table of a 64 KiB granule.
+const ORDERS: usize = 5;
+const BYTES: usize = SINGLE + (ORDERS - 1) * LARGER;
 /// Where physical memory begins.
 pub(super) const FIRST: u64 = 0x1000_0000;
 
-/// Frames on a stack: what a per-CPU cache of any kernel does in its best case.
+/// Frames on stacks, by order: what a per-CPU cache of any kernel does in its best case.
 #[derive(Debug)]
 pub(super) struct Pool {
     base: NonNull<u8>,
-    free: UnsafeCell<Vec<u64>>,
+    free: [UnsafeCell<Vec<u64>>; ORDERS],
 }
 
 // SAFETY: the figures are measured by one thread.
@@ -37,23 +48,38 @@ pub(super) static POOL: LazyLock<Pool> = LazyLock::new(|| {
         // SAFETY: inside the allocation; touches each page.
         unsafe { byte.write(1) };
     }
-    let free = (0..(BYTES >> 12) as u64).rev().map(|frame| (FIRST >> 12) + frame).collect();
-    Pool { base, free: UnsafeCell::new(free) }
+    let free = core::array::from_fn(|order| {
+        let bytes = if order == 0 { SINGLE } else { LARGER };
+        let first = (FIRST as usize + if order == 0 { 0 } else { SINGLE + (order - 1) * LARGER }) >> 12;
+        let runs = (first..first + (bytes >> 12)).step_by(1 << order).rev();
+        UnsafeCell::new(runs.map(|frame| frame as u64).collect())
+    });
+    Pool { base, free }
 });
 
 impl Pool {
     /// Takes a frame; its address.
     #[inline]
     pub(super) fn take(&self) -> Option<u64> {
-        // SAFETY: one thread, and no reference outlives the call.
-        unsafe { &mut *self.free.get() }.pop().map(|frame| frame << 12)
+        self.pop(0).map(|frame| frame << 12)
     }
 
     /// Gives a frame back.
     #[inline]
     pub(super) fn give(&self, address: u64) {
+        self.push(0, address >> 12);
+    }
+
+    #[inline]
+    fn pop(&self, order: usize) -> Option<u64> {
         // SAFETY: one thread, and no reference outlives the call.
-        unsafe { &mut *self.free.get() }.push(address >> 12);
+        unsafe { &mut *self.free.get(order)?.get() }.pop()
+    }
+
+    #[inline]
+    fn push(&self, order: usize, frame: u64) {
+        // SAFETY: one thread, and no reference outlives the call.
+        unsafe { &mut *self.free[order].get() }.push(frame);
     }
 
     /// The pointer to a physical address.
@@ -69,8 +95,11 @@ impl Pool {
 
     /// How many frames are free.
     pub(super) fn free(&self) -> usize {
-        // SAFETY: one thread, and no reference outlives the call.
-        unsafe { &*self.free.get() }.len()
+        let runs = self.free.iter().enumerate().map(|(order, free)| {
+            // SAFETY: one thread, and no reference outlives the call.
+            unsafe { &*free.get() }.len() << order
+        });
+        runs.sum()
     }
 
     /// The window onto it.
@@ -80,42 +109,22 @@ impl Pool {
     }
 }
 
-// SAFETY: (1) the region is real; (2) single frames only are handed out, aligned runs from the front of the stack's
-// order never; (3) the stack holds each free frame once.
+// SAFETY: (1) the region is real; (2) a run of 2^order frames is aligned to its size: all parts of the region are; (3) the
+// stack of an order holds each of its free runs once, and the runs of all stacks are disjoint.
 unsafe impl SharedFrameSource for Pool {
     const FRAME_SIZE: PageSize = PageSize::SIZE_4K;
 
     #[inline]
     fn allocate_frames(&self, request: FrameRequest) -> Result<FrameRun, AllocError> {
-        if request.count.get() == 1 {
-            let address = self.take().ok_or(AllocError::OutOfMemory)?;
-            return Ok(FrameRun::new(Frame::new(address >> 12), 1).expect("a run"));
-        }
-        // Larger tables (16 KiB, 64 KiB granules): the stack is kept in order for this.
         let count = request.count.get();
-        // SAFETY: one thread, and no reference outlives the call.
-        let free = unsafe { &mut *self.free.get() };
-        while let Some(&top) = free.last() {
-            let end = free.len();
-            let start = end.checked_sub(count as usize).ok_or(AllocError::OutOfMemory)?;
-            let run = &free[start..end];
-            let consecutive = run.windows(2).all(|two| two[0] == two[1] + 1);
-            if consecutive && top % count == 0 {
-                free.truncate(start);
-                return Ok(FrameRun::new(Frame::new(top), count).expect("a run"));
-            }
-            // Put the odd one below: it is found again after the next sort.
-            let odd = free.pop().expect("there is one");
-            free.insert(0, odd);
-        }
-        Err(AllocError::OutOfMemory)
+        let frame = self.pop(count.trailing_zeros() as usize).filter(|_| count.is_power_of_two());
+        let run = frame.and_then(|frame| FrameRun::new(Frame::new(frame), count));
+        run.ok_or(AllocError::OutOfMemory)
     }
 
     #[inline]
     unsafe fn free_frames(&self, run: FrameRun) -> Result<(), FreeError> {
-        for frame in run.iter().rev() {
-            self.give(frame.number() << 12);
-        }
+        self.push(run.count().trailing_zeros() as usize, run.first().number());
         Ok(())
     }
 }

@@ -10,7 +10,8 @@ use hectare_paging::{TableFormat, Touched};
 use super::store_loop;
 use crate::figures::Figure;
 use crate::figures::tables::{
-    FIRST, LEAVES, MEMORY, Pass, X64, beside, contest, empty, frames, mapped, pages, timed, tlb, used, user,
+    FIRST, LEAVES, MEMORY, Ours, Pass, X64, beside, contest, empty, frames, mapped, pages, timed, tlb, used,
+    user,
 };
 
 /// A fork: every leaf into a second table, the right to write taken from both, beside the loop that copies the entries
@@ -57,19 +58,26 @@ pub(super) fn fork(rounds: usize) -> Vec<Figure> {
     vec![beside("tables: fork 1 GiB of 4 KiB leaves, A=D=1, ns beside its loop", ns[0], ns[1], 2.0)]
 }
 
-/// Map, as in the first figure, in this format.
+/// Map, as in the first figure, in this format: as many leaves in each, whatever they cover, so that the tables above
+/// them weigh alike. Every table is taken and filled, or zeroed where it is not, within the time. The same was mapped
+/// once before, so that tables of each size lie in caches alike: formats with 4 KiB tables use each other's.
 fn ours_map<F: TableFormat>() -> f64 {
     let mut table = empty::<F>();
     let options = MapOptions { largest: Some(F::PAGE), contiguous: false, touched: Touched::DIRTY };
     let attributes = F::nearest(user());
-    // 1 GiB where the format reaches as far, from the bottom of what it reaches.
+    // From the bottom of what the format reaches.
     let reach = F::SHIFTS[F::LEVELS].min(48) - F::PAGE.log2() - 1;
-    let count = LEAVES.min(1 << reach).min(1 << (30 - F::PAGE.log2().min(16)));
+    assert!(LEAVES <= 1 << reach, "every format reaches that far");
+    let count = LEAVES;
     let start = F::delinear(0).value() >> F::PAGE.log2();
     let memory = frames(0x1000, count);
-    let ns = timed(count, || {
-        table.map(Page::new(start), memory, attributes, options).expect("mapped").finish(&tlb())
-    });
+    let map = |table: &mut Ours<F>| {
+        table.map(Page::new(start), memory, attributes, options).expect("mapped").finish(&tlb());
+    };
+    map(&mut table);
+    let token = table.forget(pages(start, count)).expect("no table is needed");
+    table.finish(token, &tlb()).expect("its own token");
+    let ns = timed(count, || map(&mut table));
     table.destroy(&tlb());
     ns
 }
