@@ -7,9 +7,11 @@ use hectare_core::{Figures, RegionHeap};
 
 use crate::subject::{Subject, or_null};
 
+mod cpu_slab;
 mod hosted;
 mod slab;
 
+pub use cpu_slab::CpuSlab;
 pub use hosted::Hosted;
 pub use slab::Slab;
 

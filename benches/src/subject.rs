@@ -21,6 +21,12 @@ pub unsafe trait Subject: Sized {
     /// is gone.
     unsafe fn build(arena: NonNull<[u8]>) -> Option<Box<Self>>;
 
+    /// The same allocator for the calling thread, which is CPU `cpu` from now on: for an allocator that several threads use
+    /// at once without a lock around it. No two that use it meanwhile are the same CPU.
+    fn share(&self, _cpu: usize) -> Option<Self> {
+        None
+    }
+
     /// Takes a block.
     fn allocate(&mut self, layout: Layout) -> *mut u8;
 

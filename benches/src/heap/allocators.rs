@@ -15,7 +15,7 @@ use super::survey::{Survey, survey};
 use super::threads::{Threads, threaded};
 use crate::arena::Arena;
 use crate::family::Family;
-use crate::ours::{Hosted, Region, Slab};
+use crate::ours::{CpuSlab, Hosted, Region, Slab};
 use crate::peers;
 use crate::subject::Subject;
 
@@ -98,6 +98,7 @@ pub static ALLOCATORS: &[Allocator] = &[
     entry::<Region<FitHeap>>("hectare-fit", Class::General),
     entry::<Region<StrictHeap>>("hectare-fit/strict", Class::General),
     entry::<Slab>("hectare-slab", Class::General),
+    entry::<CpuSlab>("hectare-slab/cpu", Class::General),
     on_request::<Region<BestFitHeap>>("hectare-fit/best"),
     on_request::<Region<FirstFitHeap>>("hectare-fit/first"),
     on_request::<Region<NextFitHeap>>("hectare-fit/next"),

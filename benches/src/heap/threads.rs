@@ -1,7 +1,7 @@
 //! Replaying with several threads: as recorded, or the whole program in each.
 //!
-//! Arena allocators stand behind one and the same spin lock; the system's malloc brings its own. What is measured is the
-//! wall-clock time from the first operation to the last, because threads that wait for one another use no CPU time that
+//! Arena allocators stand behind one and the same spin lock, but for those that are made for many CPUs: there each thread is
+//! one. The system's malloc brings its own. What is measured is the wall-clock time from the first operation to the last, because threads that wait for one another use no CPU time that
 //! says so.
 //!
 //! As recorded, an object may be allocated by one thread and freed by another. The operations of one object keep their
@@ -51,6 +51,9 @@ struct Turn {
 
 /// Replays the program once with threads and a new `S` in the first `bytes` of the arena; `None` if they do not suffice
 /// to begin. `Pass::ns` is wall-clock time, `Pass::ops` what all threads did together.
+///
+/// # Panics
+/// A subject that is [shared](Subject::share) once is not the next time.
 pub fn threaded<S: Subject>(
     program: &Program,
     arena: &mut Arena,
@@ -61,23 +64,34 @@ pub fn threaded<S: Subject>(
     // SAFETY: the arena is exclusively ours until this function returns, and the subject does not outlive it.
     let subject = unsafe { S::build(arena.region(bytes)) }?;
     let shared = Shared { busy: AtomicBool::new(false), subject: UnsafeCell::new(subject) };
+    let behind_lock = |_| Handle(&shared);
+    if shared.with(|subject| subject.share(0)).is_none() {
+        return Some(run(program, threads, &behind_lock));
+    }
+    let own = |cpu| shared.with(|subject| subject.share(cpu)).expect("who shares once shares again");
+    Some(run(program, threads, &own))
+}
+
+/// Replays with a subject for each thread, which `of` gives to the thread that calls it as this CPU.
+fn run<H: Subject>(program: &Program, threads: Threads, of: &(impl Fn(usize) -> H + Sync)) -> Pass {
     match threads {
-        Threads::One | Threads::Many(_) => Some(each_whole(program, &shared, threads.copies())),
-        Threads::Real => Some(as_recorded(program, &shared)),
+        Threads::One | Threads::Many(_) => each_whole(program, of, threads.copies()),
+        Threads::Real => as_recorded(program, of),
     }
 }
 
-fn each_whole<S: Subject>(program: &Program, shared: &Shared<S>, count: usize) -> Pass {
-    let (ns, failed) = race(count, |_| {
+fn each_whole<H: Subject>(program: &Program, of: &(impl Fn(usize) -> H + Sync), count: usize) -> Pass {
+    let (ns, failed) = race(count, |who| {
         let mut blocks = vec![core::ptr::null_mut(); program.slots()];
+        let mut subject = of(who);
         move || {
-            let failed = replay(&mut Handle(shared), program.ops(), &mut blocks);
+            let failed = replay(&mut subject, program.ops(), &mut blocks);
             // The next round begins with an empty heap: only the system's malloc would remember.
-            for op in program.survivors().iter().filter(|_| S::HOSTED) {
+            for op in program.survivors().iter().filter(|_| H::HOSTED) {
                 let block = blocks[op.slot as usize];
                 if !block.is_null() {
                     // SAFETY: a survivor is live with this layout.
-                    unsafe { Handle(shared).deallocate(block, op.old_layout()) };
+                    unsafe { subject.deallocate(block, op.old_layout()) };
                 }
             }
             failed
@@ -86,12 +100,13 @@ fn each_whole<S: Subject>(program: &Program, shared: &Shared<S>, count: usize) -
     Pass { ns, ops: program.ops().len() * count, failed }
 }
 
-fn as_recorded<S: Subject>(program: &Program, shared: &Shared<S>) -> Pass {
+fn as_recorded<H: Subject>(program: &Program, of: &(impl Fn(usize) -> H + Sync)) -> Pass {
     let (lists, objects) = by_thread(program);
     let done: Vec<AtomicU32> = (0..objects).map(|_| AtomicU32::new(0)).collect();
     let blocks: Vec<AtomicPtr<u8>> = (0..objects).map(|_| AtomicPtr::default()).collect();
     let (ns, failed) = race(lists.len(), |who| {
         let (list, done, blocks) = (&lists[who], &done, &blocks);
+        let mut subject = of(who);
         move || {
             let mut failed = 0;
             for turn in list {
@@ -99,7 +114,7 @@ fn as_recorded<S: Subject>(program: &Program, shared: &Shared<S>) -> Pass {
                 wait_until(|| seen.load(Ordering::Acquire) == turn.turn);
                 let mut block = [cell.load(Ordering::Relaxed)];
                 let op = Op { slot: 0, ..turn.op };
-                failed += replay(&mut Handle(shared), &[op], &mut block);
+                failed += replay(&mut subject, &[op], &mut block);
                 cell.store(
                     if op.kind == OpKind::Free { core::ptr::null_mut() } else { block[0] },
                     Ordering::Relaxed,
@@ -109,14 +124,14 @@ fn as_recorded<S: Subject>(program: &Program, shared: &Shared<S>) -> Pass {
             failed
         }
     });
-    if S::HOSTED {
-        release(shared, &lists, &blocks);
+    if H::HOSTED {
+        release(&mut of(0), &lists, &blocks);
     }
     Pass { ns, ops: program.ops().len(), failed }
 }
 
 /// Gives back what is live at the end.
-fn release<S: Subject>(shared: &Shared<S>, lists: &[Vec<Turn>], blocks: &[AtomicPtr<u8>]) {
+fn release<H: Subject>(subject: &mut H, lists: &[Vec<Turn>], blocks: &[AtomicPtr<u8>]) {
     let mut last: Vec<Option<(u32, Op)>> = vec![None; blocks.len()];
     for turn in lists.iter().flatten() {
         let known = &mut last[turn.object as usize];
@@ -128,7 +143,7 @@ fn release<S: Subject>(shared: &Shared<S>, lists: &[Vec<Turn>], blocks: &[Atomic
         let block = block.load(Ordering::Relaxed);
         if op.kind != OpKind::Free && !block.is_null() {
             // SAFETY: the object's last operation left it live with this layout.
-            unsafe { Handle(shared).deallocate(block, op.layout()) };
+            unsafe { subject.deallocate(block, op.layout()) };
         }
     }
 }
@@ -218,6 +233,8 @@ struct Handle<'a, S>(&'a Shared<S>);
 
 // SAFETY: every request goes to the shared subject.
 unsafe impl<S: Subject> Subject for Handle<'_, S> {
+    const HOSTED: bool = S::HOSTED;
+
     unsafe fn build(_arena: core::ptr::NonNull<[u8]>) -> Option<Box<Self>> {
         None
     }

@@ -70,6 +70,11 @@ impl<L: RawLock + 'static> Machine<L> {
         Some(Self { frames, window, tables, all: run.count() })
     }
 
+    /// Bytes of the tables at the start of the arena.
+    pub(crate) fn tables(&self) -> usize {
+        self.tables
+    }
+
     fn cache(&self, shape: &Shape) -> Option<Raw<L>> {
         let layout = Layout::from_size_align(shape.size as usize, ALIGN).ok()?;
         let geometry = Geometry::new(layout, PAGE).ok()?;
