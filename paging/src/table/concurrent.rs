@@ -188,12 +188,9 @@ impl<'s, F: TableFormat, W: TableWindow, S: SharedFrameSource, L: TableLocks, G:
     ///
     /// # Errors
     /// The token, untouched, if another table issued it.
-    pub fn finish(&self, mut token: Flush, tlb: &impl Tlb) -> Result<(), Flush> {
+    pub fn finish(&self, token: Flush, tlb: &impl Tlb) -> Result<(), Flush> {
         if token.owner != self.table.root {
             return Err(token);
-        }
-        if self.moved.load(Acquire) > token.moved && token.owns_tables() {
-            token.add_everything();
         }
         if token.is_needed() {
             tlb.invalidate(&token.invalidation());

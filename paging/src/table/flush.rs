@@ -87,7 +87,8 @@ pub struct Invalidation<'a> {
     pub spans: &'a [Span],
     /// All of the address space instead of single pages.
     pub everything: bool,
-    /// Tables went too: caches of upper levels must not hold them (an invalidation of leaves only does not suffice).
+    /// Tables went too: caches of upper levels must not lead to them from any address, named here or not (an invalidation of
+    /// leaves only does not suffice).
     pub tables: bool,
     /// Entries that are shared by all address spaces are among them.
     pub global: bool,

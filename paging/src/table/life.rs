@@ -95,7 +95,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     ///
     /// # Errors
     /// The token, untouched, if another table issued it.
-    pub fn finish(&mut self, mut token: Flush, tlb: &impl Tlb) -> Result<(), Flush> {
+    pub fn finish(&mut self, token: Flush, tlb: &impl Tlb) -> Result<(), Flush> {
         if token.owner != self.root {
             return Err(token);
         }
@@ -104,10 +104,6 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
             unsafe { memory::release::<F, W, S>(Freed { ..token.freed }, &self.window, &mut self.source) };
             tlb.invalidate(&token.invalidation());
             return Ok(());
-        }
-        if self.moved > token.moved && token.owns_tables() && !cfg!(hectare_plant = "table_moved_seen") {
-            // A cache may still lead from the old addresses of a table that moved, which the token does not name, to it.
-            token.add_everything();
         }
         if token.is_needed() && !cfg!(hectare_plant = "table_no_flush") {
             tlb.invalidate(&token.invalidation());

@@ -7,8 +7,8 @@
 //! ```
 //! An entry is taken out of its old place (by a swap wherever the hardware may still set a bit) before it stands in the
 //! new one, so no bit is lost and no table is linked twice. A table that moved may still be reached from its old
-//! addresses through caches of upper levels until the token is finished: meanwhile every token that owns tables asks for
-//! everything.
+//! addresses through caches of upper levels until the token is finished, or another one that owns tables: such a token
+//! empties these caches ([`Tlb`](super::Tlb)), so the table is never freed under one.
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::Ordering::Relaxed;

@@ -11,8 +11,10 @@ use super::flush::Invalidation;
 ///
 /// # Safety
 /// When [`invalidate`](Self::invalidate) returns, no CPU (nor IOMMU) that uses the table holds or will use a translation
-/// of the named pages, or an entry of an upper level if `tables` is set, that it read before the call; and the stores
-/// made before the call are visible to their walkers (`dsb ishst` on AArch64, `fence w, w` on RISC-V come first).
+/// of the named pages, or if `tables` is set an entry of an upper level, whatever addresses that is for, that it read before
+/// the call; and the stores made before the call are visible to their walkers (`dsb ishst` on AArch64, `fence w, w` on
+/// RISC-V come first). With `tables`, one `invlpg` does on x86 (it drops the upper levels of all addresses, SDM 3A,
+/// 5.10.4.1); `tlbi` and `sfence.vma` of single pages do not: all of the address space has to go.
 pub unsafe trait Tlb {
     /// Makes them forget.
     fn invalidate(&self, what: &Invalidation<'_>);
