@@ -94,8 +94,7 @@ impl<const N: usize> Cache<N> {
     ) -> (Result<u64, AllocError>, Told) {
         let (tray, kept) = (&mut self.trays[kind % N], keep[kind % N]);
         // Another look: since the first one the slot was free, or it was another.
-        let again = if cfg!(hectare_plant = "cache_one_look") { None } else { tray.take() };
-        if let Some(block) = again.or_else(|| tray.take_from_other(false)) {
+        if let Some(block) = tray.take().or_else(|| tray.take_from_other(false)) {
             return (Ok(block), self.told(keep, 0));
         }
         // The planted fault: all of a batch or nothing.
