@@ -24,8 +24,13 @@ use crate::{Format, LiveEntry};
 mod asid;
 mod change;
 mod check;
+#[cfg_attr(
+    not(target_has_atomic = "32"),
+    expect(dead_code, reason = "only tables that many CPUs change need it")
+)]
 mod clear;
 mod coalesce;
+#[cfg(all(target_has_atomic = "8", target_has_atomic = "32", target_has_atomic = "ptr"))]
 mod concurrent;
 mod copy;
 mod cursor;
@@ -33,9 +38,21 @@ mod dump;
 mod error;
 mod fill;
 mod flush;
+#[cfg_attr(
+    not(target_has_atomic = "32"),
+    expect(dead_code, reason = "only tables that many CPUs change need it")
+)]
 mod life;
+#[cfg_attr(
+    not(target_has_atomic = "32"),
+    expect(dead_code, reason = "only tables that many CPUs change need it")
+)]
 mod lookup;
 mod map_one;
+#[cfg_attr(
+    not(target_has_atomic = "32"),
+    expect(dead_code, reason = "only tables that many CPUs change need it")
+)]
 mod memory;
 mod range;
 mod recursive;
@@ -51,6 +68,7 @@ mod window;
 pub(crate) use copy::Copied;
 
 pub use asid::{Activation, Asid, AsidAllocator, Context};
+#[cfg(all(target_has_atomic = "8", target_has_atomic = "32", target_has_atomic = "ptr"))]
 pub use concurrent::{Grace, Readers, SharedTable, Stripe, TableLocks, TableWords, Transaction};
 pub use cursor::Cursor;
 pub use error::{FaultCause, PageFault, TableError};
