@@ -299,8 +299,10 @@ fn many_threads_with_broken_leaves() {
 }
 
 fn many<F: TableFormat>(first: u64, span: u64, count: u64) {
-    let rounds: u64 =
-        std::env::var("HECTARE_STRESS").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000);
+    let rounds: u64 = std::env::var("HECTARE_STRESS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(if cfg!(miri) { 8 } else { 2_000 });
     let (window, source) = source(count);
     let mut memory = vec![];
     let words = words(count, &mut memory);

@@ -182,6 +182,21 @@ fn a_large_leaf_beside_the_tables_of_a_shared_half() {
     survive_shared::<Toy<3, 2, 1>>(0..64, 32, 64, 7, &steps);
 }
 
+/// A table moved: once that is paid, no cache leads to it from its old place.
+#[test]
+fn an_old_place_is_forgotten() {
+    let at = At { first: 0, more: 15 };
+    let map = Op::Map { at, attributes: 0, largest: false, touched: false, contiguous: false };
+    let mut dice = Dice(9);
+    for _ in 0..times(200) {
+        let mut machine = Machine::<Toy<3, 2, 0>>::new(0..64, 64, dice.any());
+        for op in [map, Op::Remap { at, to: 32, aligned: true }] {
+            machine.run(&Step { op, who: 0, later: false });
+        }
+        machine.end();
+    }
+}
+
 /// A table moved, and goes from its new place before its old addresses are invalidated: caches may still lead to it from
 /// there.
 #[test]
