@@ -26,7 +26,7 @@ mod change;
 mod check;
 #[cfg_attr(
     not(target_has_atomic = "32"),
-    expect(dead_code, reason = "only tables that many CPUs change need it")
+    allow(dead_code, reason = "only tables that many CPUs change need it; an expectation counts as a use")
 )]
 mod clear;
 mod coalesce;
@@ -49,10 +49,6 @@ mod life;
 )]
 mod lookup;
 mod map_one;
-#[cfg_attr(
-    not(target_has_atomic = "32"),
-    expect(dead_code, reason = "only tables that many CPUs change need it")
-)]
 mod memory;
 mod range;
 mod recursive;
