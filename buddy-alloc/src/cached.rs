@@ -336,14 +336,30 @@ impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize> Cache
         })
     }
 
+    /// Keeps a block of a chosen order that the cache has a place for at hand; whether it did.
+    #[inline(always)]
+    fn keep_at_hand(&self, kind: usize, first: Frame) -> bool {
+        self.cpu.with(|slot| match self.per_cpu(slot) {
+            // SAFETY: (1) `with` holds the slot until this returns; (2) the closure only touches the cache.
+            Some(per_cpu) => unsafe {
+                per_cpu.with_cache(|cache| cache.give_at_hand(&self.keep, kind, first))
+            },
+            None => false,
+        })
+    }
+
     /// Gives back what is no frame that has a place at hand.
     ///
     /// # Safety
     /// The caller owns the block, obtained from this source, and nothing uses it any more.
     #[inline(never)]
     unsafe fn free_more(&self, first: Frame, order: Order) -> Result<(), FreeError> {
+        let kind = self.keep.iter().position(|keep| keep.order == order);
+        if kind.is_some_and(|kind| self.keep_at_hand(kind, first)) {
+            return Ok(());
+        }
         let run = FrameRun::of_order(first, order).ok_or(FreeError::Foreign)?;
-        match self.keep.iter().position(|keep| keep.order == order) {
+        match kind {
             // SAFETY: the caller's promise is the one asked for.
             Some(kind) => unsafe { self.free_chosen(kind, run) },
             // SAFETY: the caller's promise is the one asked for.
@@ -355,7 +371,7 @@ impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize> Cache
     ///
     /// # Safety
     /// The caller owns the run, obtained from this source, and nothing uses it any more.
-    #[inline]
+    #[inline(never)]
     unsafe fn free_chosen(&self, kind: usize, run: FrameRun) -> Result<(), FreeError> {
         self.cpu.with(|slot| {
             let Some(per_cpu) = self.per_cpu(slot) else {
@@ -366,7 +382,7 @@ impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize> Cache
             // is held.
             let (given, told) =
                 unsafe { per_cpu.with_cache(|cache| cache.give(&self.source, &self.keep, kind, run)) };
-            told.into_iter().for_each(|told| per_cpu.publish(told));
+            per_cpu.publish(told);
             given
         })
     }

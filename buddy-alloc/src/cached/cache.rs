@@ -125,8 +125,14 @@ impl<const N: usize> Cache<N> {
         self.trays[0].give(frame.number())
     }
 
-    /// Keeps a block, after a look at the banks; what has no place goes back to the source, and then there is something to
-    /// tell.
+    /// Keeps a block at hand; whether it did: not if it is misaligned, its group has no place, or it is kept already.
+    #[inline(always)]
+    pub(super) fn give_at_hand(&mut self, keep: &[Keep; N], kind: usize, first: Frame) -> bool {
+        let order = keep[kind % N].order;
+        first.is_aligned(order) && self.trays[kind % N].give(first.number() >> order.get())
+    }
+
+    /// Keeps a block, after a look at the banks; what has no place goes back to the source.
     #[inline(never)]
     pub(super) fn give<S: GroupSource>(
         &mut self,
@@ -134,12 +140,9 @@ impl<const N: usize> Cache<N> {
         keep: &[Keep; N],
         kind: usize,
         run: FrameRun,
-    ) -> (Result<(), FreeError>, Option<Told>) {
+    ) -> (Result<(), FreeError>, Told) {
         let kept = keep[kind % N];
         let block = run.first().number() >> kept.order.get();
-        if run.first().is_aligned(kept.order) && self.trays[kind % N].give(block) {
-            return (Ok(()), None);
-        }
         let given = self.check(source, kept, run).and_then(|()| {
             let known = kept.known(self.bank, block >> Group::LOG2);
             let tray = &mut self.trays[kind % N];
@@ -151,7 +154,7 @@ impl<const N: usize> Cache<N> {
             debug_assert!(given, "there was a place for the block");
             Ok(refused)
         });
-        (given.map(drop), Some(self.told(keep, given.unwrap_or(0))))
+        (given.map(drop), self.told(keep, given.unwrap_or(0)))
     }
 
     /// Gives everything back, and forgets the bank.
