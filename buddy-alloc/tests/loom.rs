@@ -305,7 +305,7 @@ fn f_at_a_place() {
         let place = run(3, 3);
         let (theirs, mine) = world.race(
             (NONE, move |engine| engine.allocate_at(place).ok().map(|()| place)),
-            (NONE, |engine| [take(engine, 1), take(engine, 0)]),
+            (NONE, |engine| [take(engine, 0), take(engine, 1)]),
         );
         assert!(mine[0].is_some() && mine[1].is_some(), "refused although frames are free");
         world.end(&[mine[0], mine[1], theirs]);
