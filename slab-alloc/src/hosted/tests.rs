@@ -137,8 +137,13 @@ unsafe impl system::System for StandIn {
 
 type Test = Process<StandIn>;
 
+/// The processes of all tests: what they keep at the end is kept, not lost.
+static PROCESSES: Mutex<Vec<&'static Test>> = Mutex::new(Vec::new());
+
 fn process() -> &'static Test {
-    Box::leak(Box::new(Process::new(StandIn::default())))
+    let process: &'static Test = Box::leak(Box::new(Process::new(StandIn::default())));
+    PROCESSES.lock().unwrap().push(process);
+    process
 }
 
 /// As `allocate`, of this heap.
