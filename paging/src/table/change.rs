@@ -157,6 +157,9 @@ pub(super) struct Current<E> {
     pub(super) edit: Edit<E>,
     /// Whether it takes the right to write.
     pub(super) takes_write: bool,
+    /// Whether the leaves count as written: they get the right to write while a cache of an upper level may still lead to
+    /// a table that a larger leaf replaced, in which a write would be recorded.
+    marks: bool,
 }
 
 /// A change under way.
@@ -223,6 +226,11 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
             edit,
             takes_write: old.permissions.contains(Permissions::WRITE)
                 && !new.permissions.contains(Permissions::WRITE),
+            marks: F::DIRTY == SetBy::Hardware
+                && !self.settled
+                && !cfg!(hectare_plant = "table_replaced_seen")
+                && !old.permissions.contains(Permissions::WRITE)
+                && new.permissions.contains(Permissions::WRITE),
         });
         if F::GLOBAL && (old.global || new.global) {
             self.token.add_global();
@@ -242,7 +250,7 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
         let level = node.level;
         let cells = node.cells.get(range.clone()).unwrap_or(&[]);
         let leaf = cells.first().map_or(F::Entry::ZERO, |cell| cell.load(Relaxed));
-        let new = F::apply(leaf, current.edit);
+        let new = changed::<F>(leaf, current);
         let breaks = must_break::<F>(leaf, new, level);
         let (mut index, mut any) = (range.start, false);
         if !breaks && self.settles(leaf, level) {
@@ -289,7 +297,7 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
         split::broken(self.walk, at, level, count as u64, self.token);
         for (nth, (cell, leaf)) in cells.iter().zip(leaves).enumerate() {
             self.walk.window.step(node.at(index + nth));
-            cell.store(F::apply(leaf, current.edit), Relaxed);
+            cell.store(changed::<F>(leaf, current), Relaxed);
         }
         self.unsettles |= F::DIRTY == SetBy::Hardware && current.takes_write;
         count
@@ -353,7 +361,7 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
         current: Current<F::Entry>,
     ) -> F::Entry {
         let level = node.level;
-        let mut new = F::apply(leaf, current.edit);
+        let mut new = changed::<F>(leaf, current);
         if new == leaf {
             return leaf;
         }
@@ -362,7 +370,7 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
         if must_break::<F>(leaf, new, level) {
             let now = cell.swap(F::Entry::ZERO, Relaxed);
             split::broken(self.walk, at, level, 1, self.token);
-            new = F::apply(now, current.edit);
+            new = changed::<F>(now, current);
             cell.store(new, Relaxed);
         } else if self.settles(leaf, level) {
             cell.store(new, Relaxed);
@@ -370,11 +378,21 @@ impl<'t, F: TableFormat, W: TableWindow, C: FnMut(Attributes) -> Attributes> Edi
             let mut was = leaf;
             while let Err(now) = cell.compare_exchange(was, new, Relaxed, Relaxed) {
                 was = now;
-                new = F::apply(was, current.edit);
+                new = changed::<F>(was, current);
             }
         }
         new
     }
+}
+
+/// What the leaf becomes.
+#[inline(always)]
+fn changed<F: TableFormat>(leaf: F::Entry, current: Current<F::Entry>) -> F::Entry {
+    let new = F::apply(leaf, current.edit);
+    if current.marks {
+        return F::with_touched(new, Touched::DIRTY, current.level);
+    }
+    new
 }
 
 /// Whether the leaf must be absent, and its translation gone, before it is another one.

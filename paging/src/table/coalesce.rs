@@ -15,6 +15,7 @@ use super::flush::{Flush, Span};
 use super::memory::{Node, Walk};
 use super::range::Part;
 use super::{PageTable, TableError, TableFormat, TableWindow, split};
+use crate::format::SetBy;
 use crate::{AtomicEntry, Entry, Kind, Touched};
 
 impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
@@ -33,6 +34,11 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
             if !(first..=last).any(|index| self.pinned.holds(index)) {
                 coalesce(walk, root, part, self.is_settled(), &mut token);
             }
+        }
+        if F::DIRTY == SetBy::Hardware && token.owns_tables() {
+            // Until it is paid, who gets a right to write counts as written: see `Edits`.
+            token.unsettled = 1;
+            self.unsettled = self.unsettled.saturating_add(1);
         }
         Ok(token)
     }

@@ -211,3 +211,18 @@ fn a_table_that_moved_is_freed_only_when_its_old_place_is_forgotten() {
         machine.end();
     }
 }
+
+/// Pages get the right to write before it is paid that a leaf replaced their table: caches may still lead to that table,
+/// and a write be recorded there.
+#[test]
+fn a_right_to_write_where_a_table_was_replaced() {
+    let at = At { first: 0, more: u64::MAX };
+    let map = Op::Map { at, attributes: 1, largest: false, touched: false, contiguous: true };
+    let (coalesce, protect) = (Op::Coalesce { at }, Op::Protect { at, attributes: 0 });
+    let steps = [(map, false), (coalesce, true), (protect, false)];
+    let steps = steps.map(|(op, later)| Step { op, who: 0, later });
+    let mut dice = Dice(9);
+    for _ in 0..times(4000) {
+        survive::<Toy<3, 2, 1>>(0..64, 64, dice.any(), &steps);
+    }
+}
