@@ -351,6 +351,12 @@ impl<F: TableFormat + Walked> Machine<F> {
         self.pay(1 - who);
         let (zero, one) = self.worlds.split_at_mut(1);
         let (from, into) = if who == 0 { (&mut zero[0], &mut one[0]) } else { (&mut one[0], &mut zero[0]) };
+        // Writes are known by frame: one that was moved there must not be there twice.
+        let there: BTreeMap<u64, u64> = into.model.iter().map(|(page, (frame, _))| (*frame, *page)).collect();
+        let range = pages.first().number()..pages.end().number();
+        if from.model.range(range).any(|(page, (frame, _))| there.get(frame).is_some_and(|at| at != page)) {
+            return;
+        }
         let mut copied = vec![];
         let report = |run: Mapping<F>| {
             let frames = run.frames().iter().map(Frame::number);
