@@ -109,6 +109,7 @@ impl<S: FrameSource, W: PhysWindow> Back<S, W> {
     }
 
     /// Takes one block of a class.
+    #[cfg(target_has_atomic = "ptr")]
     pub(crate) fn take(&mut self, class: usize) -> Result<NonNull<u8>, AllocError> {
         let mut one = [None];
         self.take_batch(class, &mut one)?;

@@ -41,6 +41,7 @@ pub(crate) fn flush<S: FrameSource, W: PhysWindow>(front: &mut Front, back: &mut
 }
 
 /// Takes in a block that its owner freed as one of `class`.
+#[cfg(target_has_atomic = "ptr")]
 pub(crate) fn give<S: FrameSource, W: PhysWindow>(back: &mut Back<S, W>, class: usize, block: NonNull<u8>) {
     // SAFETY: blocks in the front and in mailboxes were freed by their owners, as blocks of this class.
     if unsafe { back.give(class, block) }.is_err() {

@@ -21,6 +21,8 @@ use crate::random::Random;
 const PAGES: usize = 16;
 const CHANGES: u64 = arch::SHOOTDOWNS;
 const READS: u64 = 20;
+/// After so many changes of each CPU all of them wait for each other.
+const ROUND: u64 = 10;
 
 struct Shared {
     table: Table,
@@ -33,6 +35,7 @@ static VERSIONS: [AtomicU64; PAGES] = [const { AtomicU64::new(0) }; PAGES];
 static READ: AtomicU64 = AtomicU64::new(0);
 static FAULTS: AtomicU64 = AtomicU64::new(0);
 static STALE: AtomicU64 = AtomicU64::new(0);
+static MET: AtomicU64 = AtomicU64::new(0);
 
 pub fn stage(checks: &mut Checks, table: Table) -> Table {
     let shared = Shared { table, frames: [None; PAGES], number: 0 };
@@ -53,7 +56,10 @@ pub fn stage(checks: &mut Checks, table: Table) -> Table {
 fn hammer(cpu: usize) {
     let mut random = Random::new(1000 + cpu as u64);
     let lock = SHARED.get().expect("before the hammer");
-    for _ in 0..CHANGES {
+    for nth in 0..CHANGES {
+        if nth % ROUND == 0 {
+            meet(nth / ROUND + 1);
+        }
         let at = random.below(PAGES as u64) as usize;
         let _ = lock.with(|shared| shared.as_mut().expect("during the hammer").change(at));
         for _ in 0..READS {
@@ -68,6 +74,15 @@ fn hammer(cpu: usize) {
                 Err(_) => _ = FAULTS.fetch_add(1, Ordering::Relaxed),
             }
         }
+    }
+}
+
+/// Waits until every CPU has come here so many times. On a busy host one CPU would otherwise do all of its work before the
+/// next one begins, and no translation could be stale.
+fn meet(times: u64) {
+    MET.fetch_add(1, Ordering::AcqRel);
+    while MET.load(Ordering::Acquire) < times * CPUS as u64 {
+        arch::relax();
     }
 }
 
