@@ -1,7 +1,7 @@
 //! Random operations on tables that a hostile translation unit walks between any two stores.
 //!
-//! Each run tries other sequences. A failure names its seed: `HECTARE_SEED=… cargo test -p hectare-paging --test hostile
-//! NAME` is the same run again; `PROPTEST_CASES=…` sets how many sequences of each format are tried.
+//! `PROPTEST_CASES=…` tries so many other sequences of each format. A failure names its seed: with `HECTARE_SEED=…` too, it
+//! is the same run again.
 #![allow(clippy::std_instead_of_alloc, reason = "tests have std")]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers of tests")]
 
