@@ -14,7 +14,7 @@
 //! * **All or nothing.** What can fail comes first: conflicts, encodings, and every table that will be needed is taken
 //!   from the source. A refused call leaves each byte as it was, the upper levels included.
 //! * **Nothing of the hardware's is lost.** Accessed and dirty bits are read by a swap or a compare-and-swap wherever the
-//!   hardware may still set one ([`Format::is_stable`]); plain stores do elsewhere, which is five times cheaper.
+//!   hardware may still set one ([`Format::is_stable`]); plain stores do elsewhere, at a fraction of the cost.
 //! * **No `&mut` to live tables.** Entries of linked tables are atomics; a table is filled before it is linked.
 
 use hectare_core::{FrameSource, PhysAddr};
@@ -121,9 +121,7 @@ struct Half {
 
 impl Half {
     const NONE: Self = Self { first: 0, end: 0 };
-}
 
-impl Half {
     /// Both together, if that is one stretch.
     fn with(self, other: Self) -> Option<Self> {
         if self == Self::NONE {

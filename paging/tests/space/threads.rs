@@ -36,6 +36,15 @@ struct Shared {
     counts: Vec<AtomicU32>,
 }
 
+impl Shared {
+    fn new() -> Self {
+        let source = PlainFrames::<12>::new(FIRST, FRAMES);
+        let window = source.window();
+        let counts = (0..FRAMES).map(|_| AtomicU32::new(0)).collect();
+        Self { frames: Locked::new(source), window, counts }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Cpu<'m>(&'m Shared, RefTable<'m>);
 
@@ -101,23 +110,23 @@ fn exchange(space: &mut Space<'_>, page: u64, value: u64) -> u64 {
     before
 }
 
-#[test]
-fn a_parent_and_two_children_write_at_once_and_end() {
-    let source = PlainFrames::<12>::new(FIRST, FRAMES);
-    let window = source.window();
-    let counts = (0..FRAMES).map(|_| AtomicU32::new(0)).collect();
-    let shared = Shared { frames: Locked::new(source), window, counts };
-    let cpu = Cpu(&shared, RefTable::new(Frame::new(FIRST), &shared.counts));
+/// A space whose pages were zero, and now hold their numbers and one more.
+fn parent(cpu: Cpu<'_>) -> Space<'_> {
     let pages = PageRun::new(Page::new(16), 1 << 20).unwrap();
     let settings = Settings { huge: HugePages::Never, ..Settings::new(pages) };
+    let mut parent = Space::new(cpu, settings).unwrap();
+    let request = MapRequest::anonymous(PAGES.try_into().unwrap(), Permissions::READ | Permissions::WRITE);
+    parent.map(request.at(Place::Fixed(Page::new(0x40)))).unwrap();
+    (0..PAGES).for_each(|page| assert_eq!(exchange(&mut parent, page, 1 + page), 0));
+    parent
+}
+
+#[test]
+fn a_parent_and_two_children_write_at_once_and_end() {
+    let shared = Shared::new();
+    let cpu = Cpu(&shared, RefTable::new(Frame::new(FIRST), &shared.counts));
     for round in 0..if cfg!(miri) { 2 } else { 300 } {
-        let mut parent = Space::new(cpu, settings).unwrap();
-        let request =
-            MapRequest::anonymous(PAGES.try_into().unwrap(), Permissions::READ | Permissions::WRITE);
-        parent.map(request.at(Place::Fixed(Page::new(0x40)))).unwrap();
-        for page in 0..PAGES {
-            assert_eq!(exchange(&mut parent, page, 1 + page), 0);
-        }
+        let mut parent = parent(cpu);
         let children = [parent.fork().unwrap(), parent.fork().unwrap()];
         std::thread::scope(|scope| {
             for (nth, mut child) in (1_u64..).zip(children) {
@@ -155,17 +164,9 @@ fn a_parent_and_two_children_write_at_once_and_end() {
 
 #[test]
 fn two_cpus_fault_on_one_page_of_one_space_behind_its_lock() {
-    let source = PlainFrames::<12>::new(FIRST, FRAMES);
-    let window = source.window();
-    let counts = (0..FRAMES).map(|_| AtomicU32::new(0)).collect();
-    let shared = Shared { frames: Locked::new(source), window, counts };
+    let shared = Shared::new();
     let cpu = Cpu(&shared, RefTable::new(Frame::new(FIRST), &shared.counts));
-    let pages = PageRun::new(Page::new(16), 1 << 20).unwrap();
-    let settings = Settings { huge: HugePages::Never, ..Settings::new(pages) };
-    let mut parent = Space::new(cpu, settings).unwrap();
-    let request = MapRequest::anonymous(PAGES.try_into().unwrap(), Permissions::READ | Permissions::WRITE);
-    parent.map(request.at(Place::Fixed(Page::new(0x40)))).unwrap();
-    (0..PAGES).for_each(|page| assert_eq!(exchange(&mut parent, page, 1 + page), 0));
+    let mut parent = parent(cpu);
     let child = parent.fork().unwrap();
     let locked = Locked::<SpinLock, _>::new(parent);
     std::thread::scope(|scope| {
