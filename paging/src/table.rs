@@ -24,10 +24,6 @@ use crate::{Format, LiveEntry};
 mod asid;
 mod change;
 mod check;
-#[cfg_attr(
-    not(target_has_atomic = "32"),
-    allow(dead_code, reason = "only tables that many CPUs change need it; an expectation counts as a use")
-)]
 mod clear;
 mod coalesce;
 #[cfg(all(target_has_atomic = "8", target_has_atomic = "32", target_has_atomic = "ptr"))]
@@ -38,18 +34,12 @@ mod dump;
 mod error;
 mod fill;
 mod flush;
-#[cfg_attr(
-    not(target_has_atomic = "32"),
-    expect(dead_code, reason = "only tables that many CPUs change need it")
-)]
+mod harvest;
 mod life;
-#[cfg_attr(
-    not(target_has_atomic = "32"),
-    expect(dead_code, reason = "only tables that many CPUs change need it")
-)]
 mod lookup;
 mod map_one;
 mod memory;
+mod options;
 mod range;
 mod recursive;
 mod remap;
@@ -68,9 +58,9 @@ pub use asid::{Activation, Asid, AsidAllocator, Context};
 pub use concurrent::{Grace, Readers, SharedTable, Stripe, TableLocks, TableWords, Transaction};
 pub use cursor::Cursor;
 pub use error::{FaultCause, PageFault, TableError};
-pub use fill::MapOptions;
 pub use flush::{Flush, Fresh, Invalidation, Span};
 pub use lookup::Hit;
+pub use options::MapOptions;
 pub use recursive::{AddressedMemory, Loaded, Recursive};
 pub use runs::{Mapping, Runs};
 pub use self_map::SelfMap;

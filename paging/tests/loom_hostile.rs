@@ -14,103 +14,27 @@
 #![cfg(hectare_loom)]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use core::ptr::NonNull;
-
-use hectare_core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use hectare_core::{
-    AllocError, Frame, FrameRequest, FrameRun, FreeError, Page, PageRun, PageSize, Permissions, PhysAddr,
-    SharedFrameSource,
-};
+use hectare_core::sync::atomic::{AtomicU64, Ordering};
+use hectare_core::{Frame, FrameRun, Page, Permissions, PhysAddr};
 use hectare_paging::format::Toy;
-use hectare_paging::table::{Invalidation, MapOptions, TableFormat, TableWindow, Tlb};
-use hectare_paging::{Attributes, Flush, Format, Kind, PageTable, Touched};
-use loom::cell::UnsafeCell;
+use hectare_paging::table::{Invalidation, MapOptions, TableFormat, Tlb};
+use hectare_paging::{Attributes, Flush, Kind, PageTable, Touched};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
+
+use memory::{GARBAGE, pages, user};
+
+#[path = "support/loom_memory.rs"]
+#[allow(dead_code, reason = "each model uses its part")]
+mod memory;
 
 /// Without and with contiguous runs of two entries.
 type Small = Toy<2, 1, 0>;
 type Runs = Toy<2, 1, 1>;
 type Table<F> = PageTable<F, &'static Memory, &'static Memory>;
 
-/// The first frame, and how many there are: a root and two tables.
-const BASE: u64 = 0x100;
-const FRAMES: usize = 3;
-/// What fresh frames hold: a leaf that maps what nobody asked for.
-const GARBAGE: u64 = 0xBAD;
-
-struct Cells {
-    words: [AtomicU64; 2],
-    used: UnsafeCell<()>,
-}
-
-/// Frames, what they hold, and which are free.
-struct Memory {
-    cells: [Cells; FRAMES],
-    free: AtomicU32,
-}
-
-// SAFETY: loom's cells report unordered accesses.
-unsafe impl Sync for Memory {}
-
-impl Memory {
-    fn new() -> &'static Self {
-        let cells = core::array::from_fn(|_| Cells {
-            words: [AtomicU64::new(0), AtomicU64::new(0)],
-            used: UnsafeCell::new(()),
-        });
-        Box::leak(Box::new(Self { cells, free: AtomicU32::new((1 << FRAMES) - 1) }))
-    }
-
-    fn words(&self, table: u64) -> &[AtomicU64; 2] {
-        let cells = &self.cells[usize::try_from((table >> 12) - BASE).unwrap()];
-        cells.used.with(|_| ());
-        &cells.words
-    }
-}
-
-// SAFETY: the words of a frame, always the same; loom's atomics stand for entries.
-unsafe impl TableWindow for &'static Memory {
-    fn table(&self, address: PhysAddr, _bytes: u64) -> Option<NonNull<u8>> {
-        let nth = usize::try_from((address.value() >> 12).checked_sub(BASE)?).ok()?;
-        Some(NonNull::from(&self.cells.get(nth)?.words).cast())
-    }
-}
-
-// SAFETY: a frame is whoever's bit it took; loom's cells report it where that is not so.
-unsafe impl SharedFrameSource for Memory {
-    const FRAME_SIZE: PageSize = PageSize::SIZE_4K;
-
-    fn allocate_frames(&self, request: FrameRequest) -> Result<FrameRun, AllocError> {
-        assert_eq!(request.count.get(), 1);
-        let free = self.free.load(Ordering::Relaxed);
-        if free == 0 {
-            return Err(AllocError::OutOfMemory);
-        }
-        self.free.store(free & (free - 1), Ordering::Relaxed);
-        let nth = free.trailing_zeros();
-        let cells = &self.cells[nth as usize];
-        cells.used.with_mut(|_| ());
-        let garbage = Small::leaf(PhysAddr::new(GARBAGE << 12), user(), Touched::DIRTY, 0).unwrap();
-        cells.words.iter().for_each(|word| word.store(garbage, Ordering::Relaxed));
-        Ok(FrameRun::new(Frame::new(BASE + u64::from(nth)), 1).unwrap())
-    }
-
-    unsafe fn free_frames(&self, run: FrameRun) -> Result<(), FreeError> {
-        let nth = usize::try_from(run.first().number() - BASE).unwrap();
-        self.cells[nth].used.with_mut(|_| ());
-        self.free.store(self.free.load(Ordering::Relaxed) | 1 << nth, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
-fn user() -> Attributes {
-    Attributes::new(Permissions::READ | Permissions::WRITE)
-}
-
-fn pages(first: u64, count: u64) -> PageRun {
-    PageRun::new(Page::new(first), count).unwrap()
-}
+/// Frames: a root and two tables.
+type Memory = memory::Memory<3>;
 
 /// A leaf as it was when it was walked to. It translates `pages`.
 #[derive(Clone, Copy)]
@@ -182,7 +106,7 @@ impl<F: TableFormat<Entry = u64>> Unit<F> {
         let table = match cache.tables[high] {
             Some(table) => table,
             None => {
-                let place = &self.memory.words(self.root)[high];
+                let place = &self.memory.words(self.root).unwrap()[high];
                 let entry = place.load(Ordering::Acquire);
                 match F::kind(entry, 1) {
                     Kind::Absent => return None,
@@ -195,7 +119,7 @@ impl<F: TableFormat<Entry = u64>> Unit<F> {
                 }
             }
         };
-        let place = &self.memory.words(table)[low];
+        let place = &self.memory.words(table).unwrap()[low];
         cache.tables[high] = Some(table);
         let entry = place.load(Ordering::Relaxed);
         if F::kind(entry, 0) != Kind::Leaf {

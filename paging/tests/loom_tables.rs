@@ -7,110 +7,30 @@
 #![cfg(hectare_loom)]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use core::ptr::NonNull;
-
-use hectare_core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use hectare_core::{
-    AllocError, Frame, FrameRequest, FrameRun, FreeError, NoCpu, Page, PageRun, PageSize, Permissions,
-    PhysAddr, SharedFrameSource, VirtAddr,
-};
+use hectare_core::sync::atomic::{AtomicU32, Ordering};
+use hectare_core::{Frame, FrameRun, NoCpu, Page, PageSize, Permissions, PhysAddr, VirtAddr};
 use hectare_paging::format::Toy;
-use hectare_paging::table::{
-    Grace, MapOptions, NotLoaded, Readers, SharedTable, TableWindow, TableWords, Transaction,
-};
-use hectare_paging::{Attributes, Format, PageTable, Touched};
+use hectare_paging::table::{Grace, MapOptions, NotLoaded, Readers, SharedTable, TableWords, Transaction};
+use hectare_paging::{PageTable, Touched};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
+use memory::{BASE, pages, user};
+
+#[path = "support/loom_memory.rs"]
+#[allow(dead_code, reason = "each model uses its part")]
+mod memory;
+
 type Small = Toy<2, 1, 0>;
+type Memory = memory::Memory<FRAMES>;
 type Shared =
     SharedTable<'static, Small, &'static Memory, Memory, TableWords<'static>, Readers<'static, NoCpu>>;
 type Under<'t> =
     Transaction<'t, 'static, Small, &'static Memory, Memory, TableWords<'static>, Readers<'static, NoCpu>>;
 
-/// The first frame, and how many there are: a root, two tables, one more.
-const BASE: u64 = 0x100;
+/// Frames: a root, two tables, one more.
 const FRAMES: usize = 4;
-
-struct Cells {
-    words: [AtomicU64; 2],
-    used: UnsafeCell<()>,
-}
-
-/// Frames, what they hold, and which are free.
-struct Memory {
-    cells: [Cells; FRAMES],
-    free: AtomicU32,
-}
-
-// SAFETY: loom's cells report unordered accesses.
-unsafe impl Sync for Memory {}
-
-impl Memory {
-    fn new() -> &'static Self {
-        let cells = core::array::from_fn(|_| Cells {
-            words: [AtomicU64::new(0), AtomicU64::new(0)],
-            used: UnsafeCell::new(()),
-        });
-        Box::leak(Box::new(Self { cells, free: AtomicU32::new((1 << FRAMES) - 1) }))
-    }
-}
-
-// SAFETY: the words of a frame, always the same; loom's atomics stand for entries.
-unsafe impl TableWindow for &'static Memory {
-    fn table(&self, address: PhysAddr, _bytes: u64) -> Option<NonNull<u8>> {
-        let cells = self.cells.get(usize::try_from((address.value() >> 12).checked_sub(BASE)?).ok()?)?;
-        cells.used.with(|_| ());
-        Some(NonNull::from(&cells.words).cast())
-    }
-}
-
-// SAFETY: a frame is whoever's bit it took; loom's cells report it where that is not so.
-unsafe impl SharedFrameSource for Memory {
-    const FRAME_SIZE: PageSize = PageSize::SIZE_4K;
-
-    fn allocate_frames(&self, request: FrameRequest) -> Result<FrameRun, AllocError> {
-        assert_eq!(request.count.get(), 1);
-        let mut free = self.free.load(Ordering::Relaxed);
-        loop {
-            if free == 0 {
-                return Err(AllocError::OutOfMemory);
-            }
-            let rest = free & (free - 1);
-            match self.free.compare_exchange(free, rest, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(now) => free = now,
-            }
-        }
-        let nth = free.trailing_zeros();
-        let cells = &self.cells[nth as usize];
-        cells.used.with_mut(|_| ());
-        // A leaf that maps what nobody asked for.
-        let garbage = leaf(0xBAD);
-        cells.words.iter().for_each(|word| word.store(garbage, Ordering::Relaxed));
-        Ok(FrameRun::new(Frame::new(BASE + u64::from(nth)), 1).unwrap())
-    }
-
-    unsafe fn free_frames(&self, run: FrameRun) -> Result<(), FreeError> {
-        let nth = usize::try_from(run.first().number() - BASE).unwrap();
-        self.cells[nth].used.with_mut(|_| ());
-        self.free.fetch_or(1 << nth, Ordering::Release);
-        Ok(())
-    }
-}
-
-fn attributes() -> Attributes {
-    Attributes::new(Permissions::READ | Permissions::WRITE)
-}
-
-fn leaf(frame: u64) -> u64 {
-    Small::leaf(PhysAddr::new(frame << 12), attributes(), Touched::DIRTY, 0).unwrap()
-}
-
-fn pages(first: u64, count: u64) -> PageRun {
-    PageRun::new(Page::new(first), count).unwrap()
-}
 
 fn tlb() -> NotLoaded {
     // SAFETY: no CPU uses these tables.
@@ -136,12 +56,12 @@ fn options() -> MapOptions {
 
 fn map_alone(table: &mut PageTable<Small, &'static Memory, &'static Memory>, page: u64) {
     let run = FrameRun::new(Frame::new(page), 1).unwrap();
-    table.map(Page::new(page), run, attributes(), options()).unwrap().later();
+    table.map(Page::new(page), run, user(), options()).unwrap().later();
 }
 
 fn map(transaction: &mut Under<'_>, first: u64, frame: u64, count: u64) -> bool {
     let frames = FrameRun::new(Frame::new(frame), count).unwrap();
-    transaction.map(Page::new(first), frames, attributes(), options()).is_ok()
+    transaction.map(Page::new(first), frames, user(), options()).is_ok()
 }
 
 fn finish(shared: &Shared, transaction: Under<'_>) {

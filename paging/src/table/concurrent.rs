@@ -61,10 +61,13 @@ use hectare_core::{Access, PageRun, PhysAddr, SharedFrameSource, Translate, Tran
 use super::flush::Flush;
 use super::lookup::Hit;
 use super::memory::{self, Node, Walk};
-use super::{Asid, Half, PageFault, PageTable, TableError, TableFormat, TableWindow, Tlb, clear};
+use super::{Asid, Half, PageFault, PageTable, TableError, TableFormat, TableWindow, Tlb};
 
+mod empty;
 mod grace;
 mod locks;
+mod search;
+mod strays;
 mod transaction;
 
 use locks::Lock;
@@ -124,7 +127,7 @@ impl<'s, F: TableFormat, W: TableWindow, S: SharedFrameSource, L: TableLocks, G:
         let mut token = table.token();
         let walk = Walk::new(&table.window);
         if let Some(root) = table.root_node(walk) {
-            clear::prune(walk, root, &mut token, [table.pinned, table.foreign]);
+            empty::prune(walk, root, &mut token, [table.pinned, table.foreign]);
         }
         (table, token)
     }

@@ -6,155 +6,22 @@
 //!   3. fill    live tables: atomic stores. Missing tables: filled bottom-up, then one Release store links each subtree
 //! ```
 #![forbid(unsafe_code)]
-
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 
-use hectare_core::{FrameRun, FrameSource, Page, PageRun, PageSize, PhysAddr};
+use hectare_core::{FrameRun, FrameSource, Page, PageRun};
 
 use super::flush::Fresh;
 use super::memory::{Node, Reserve, Slot, Spare, Walk, Word};
 use super::range::Part;
-use super::{PageTable, TableError, TableFormat, TableWindow};
-use crate::format::MAX_LEVELS;
-use crate::{AtomicEntry, Attributes, Entry, Touched};
+use super::{MapOptions, PageTable, TableError, TableFormat, TableWindow};
+use crate::{AtomicEntry, Attributes, Entry};
 
-/// How a run is mapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MapOptions {
-    /// No larger leaves than this. By default, the largest that the format has and that fits.
-    pub largest: Option<PageSize>,
-    /// The accessed and dirty bits of the new leaves. Where nobody asks about them, setting both spares the hardware the
-    /// walk that would set them, and makes later changes cheaper. By default neither is set.
-    pub touched: Touched,
-    /// Whether aligned groups become one translation where the format can say so (AArch64's contiguous bit, Svnapot).
-    /// By default they do.
-    pub contiguous: bool,
-}
+mod job;
+mod plan;
 
-impl MapOptions {
-    /// The defaults.
-    pub const DEFAULT: Self = Self { largest: None, touched: Touched::NO, contiguous: true };
-
-    /// Base pages only.
-    pub const BASE_PAGES: Self = Self { largest: Some(PageSize::SIZE_4K), ..Self::DEFAULT };
-
-    /// The same with these accessed and dirty bits.
-    #[must_use]
-    pub const fn with_touched(self, touched: Touched) -> Self {
-        Self { touched, ..self }
-    }
-
-    /// The same with no larger leaves than this.
-    #[must_use]
-    pub const fn with_largest(self, largest: PageSize) -> Self {
-        Self { largest: Some(largest), ..self }
-    }
-}
-
-impl Default for MapOptions {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-/// One call: what each level's leaves look like, and where the frames are.
-#[derive(Clone, Copy)]
-pub(super) struct Job<F: TableFormat> {
-    /// Physical minus linear address, wrapping: the same for every page of the run.
-    distance: u64,
-    /// The highest level at which leaves are written.
-    pub(super) top: usize,
-    /// The leaf of each level for physical address 0.
-    zeroth: [F::Entry; MAX_LEVELS],
-    attributes: Attributes,
-    options: MapOptions,
-}
-
-impl<F: TableFormat> Job<F> {
-    pub(super) fn new(
-        part: Part,
-        memory: PhysAddr,
-        attributes: Attributes,
-        options: MapOptions,
-    ) -> Result<Self, TableError> {
-        // The first and the last frame: what the format refuses, it refuses before anything is changed.
-        let length = part.last - part.first;
-        let last = memory.value().wrapping_add(length) & !F::PAGE.offset_mask();
-        F::leaf(memory, attributes, options.touched, 0)?;
-        F::leaf(last.into(), attributes, options.touched, 0)?;
-        let distance = memory.value().wrapping_sub(part.first);
-        let mut job = Self { distance, top: 0, zeroth: [F::Entry::ZERO; MAX_LEVELS], attributes, options };
-        let largest = options.largest.map_or(63, PageSize::log2);
-        for level in 0..F::LEVELS {
-            let size = F::leaf_size(level);
-            if level != 0 {
-                let fits = F::has_leaves(level)
-                    && size.log2() <= largest
-                    && distance & size.offset_mask() == 0
-                    && length >= size.offset_mask();
-                if !fits {
-                    break;
-                }
-            }
-            match F::leaf(PhysAddr::new(0), attributes, options.touched, level) {
-                Ok(entry) => job.zeroth[level] = entry,
-                Err(_) if level != 0 => break,
-                Err(error) => return Err(error.into()),
-            }
-            job.top = level;
-        }
-        Ok(job)
-    }
-
-    /// The leaf for the linear address `at`.
-    #[inline(always)]
-    fn leaf(&self, at: u64, level: usize) -> F::Entry {
-        let address = at.wrapping_add(self.distance);
-        if F::LINEAR_BITS >= 64 {
-            self.zeroth[level].plus(F::stride(level).times(address >> F::SHIFTS[level]))
-        } else {
-            // Checked by `new` for the ends, and every other address is between them.
-            F::leaf(address.into(), self.attributes, self.options.touched, level).unwrap_or(F::Entry::ZERO)
-        }
-    }
-
-    /// Whether groups of 2^`log2` leaves of this level are aligned in both spaces.
-    #[inline(always)]
-    fn has_runs(&self, level: usize, log2: u8) -> bool {
-        self.options.contiguous && self.distance & ((F::leaf_size(level).bytes() << log2) - 1) == 0
-    }
-
-    /// How many leaves from `at` on follow the stride.
-    #[inline(always)]
-    fn linear_run(&self, at: u64, level: usize) -> usize {
-        if F::LINEAR_BITS >= 64 {
-            return usize::MAX;
-        }
-        let address = at.wrapping_add(self.distance);
-        let left = (1_u64 << F::LINEAR_BITS) - (address & ((1 << F::LINEAR_BITS) - 1));
-        usize::try_from(left >> F::SHIFTS[level]).unwrap_or(usize::MAX)
-    }
-}
-
-/// How many tables an empty entry of `level` needs for a part of it, with leaves up to level `top`: counted by level,
-/// without looking anywhere.
-pub(super) fn tables<F: TableFormat>(part: Part, level: usize, top: usize) -> u64 {
-    let mut sum = 0;
-    for upper in 1..=level {
-        // Tables of level `upper − 1`: one for each entry of level `upper` that is not a leaf.
-        let shift = F::SHIFTS[upper];
-        let entries = (part.last >> shift) - (part.first >> shift) + 1;
-        if upper > top {
-            sum += entries;
-            continue;
-        }
-        let mask = F::leaf_size(upper).offset_mask();
-        let (head, tail) = (part.first & mask != 0, part.last & mask != mask);
-        sum += if entries == 1 { u64::from(head || tail) } else { u64::from(head) + u64::from(tail) };
-    }
-    sum
-}
+pub(super) use job::Job;
+pub(super) use plan::{plan, tables, taken};
 
 impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     /// Maps the pages from `first` on to `frames` (in units of [`Format::PAGE`](crate::Format::PAGE)), in order, with
@@ -219,53 +86,6 @@ pub(super) const LAST: PageRun = match PageRun::new(Page::new(u64::MAX - 1), 1) 
     Some(run) => run,
     None => unreachable!(),
 };
-
-/// Counts the tables that are missing below a node for leaves up to level `top`, or finds what is in the way.
-pub(super) fn plan<F: TableFormat, W: TableWindow>(
-    walk: Walk<'_, F, W>,
-    node: Node<'_, F>,
-    part: Part,
-    top: usize,
-) -> Result<u64, TableError> {
-    let level = node.level;
-    if level == 0 {
-        let (first, last) = part.indices::<F>(0);
-        let cells = node.cells.get(first..=last).unwrap_or(&[]);
-        return match cells.iter().position(|cell| cell.load(Relaxed) != F::Entry::ZERO) {
-            None => Ok(0),
-            Some(index) => Err(taken(node, part, first + index)),
-        };
-    }
-    let mut needed = 0;
-    for (index, piece) in part.pieces::<F>(level) {
-        match walk.slot(node, index) {
-            Slot::Absent(entry) if entry == F::Entry::ZERO => {
-                if level > top || !piece.is_whole::<F>(level) {
-                    needed += tables::<F>(piece, level, top);
-                }
-            }
-            Slot::Table(child) => needed += plan(walk, child, piece, top)?,
-            _ => return Err(taken(node, part, index)),
-        }
-    }
-    Ok(needed)
-}
-
-/// What is in the way at `index` of a node.
-#[cold]
-pub(super) fn taken<F: TableFormat>(node: Node<'_, F>, part: Part, index: usize) -> TableError {
-    let address = F::delinear(part.start_of::<F>(index, node.level).max(part.first));
-    let entry = node.load(index);
-    match F::kind(entry, node.level) {
-        crate::Kind::Leaf => {
-            let offset = address.value() & F::leaf_size(node.level).offset_mask();
-            let start = F::leaf_address(entry, node.level, index);
-            TableError::Mapped { address, existing: PhysAddr::new(start.value().wrapping_add(offset)) }
-        }
-        _ => TableError::Occupied { address },
-    }
-}
-
 /// Maps the part below a live node. Every table that is missing is in the reserve.
 pub(super) fn fill<'t, F: TableFormat, W: TableWindow>(
     walk: Walk<'t, F, W>,

@@ -4,7 +4,7 @@
 use core::marker::PhantomData;
 use core::sync::atomic::Ordering::Acquire;
 
-use hectare_core::{FrameSource, PageRun, PhysAddr, VirtAddr};
+use hectare_core::{FrameSource, PageRun, VirtAddr};
 
 use super::flush::{Flush, Freed};
 use super::memory::{self, Node, Walk};
@@ -114,15 +114,6 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         // here and owns its list; (2) nothing links them, and no CPU walks them any more (promise of `Tlb`).
         unsafe { memory::release::<F, W, S>(token.freed, &self.window, &mut self.source) };
         Ok(())
-    }
-
-    /// Calls `visit` with each table that a token of this table owns.
-    pub(super) fn each_freed(&self, token: &Flush, visit: &mut impl FnMut(PhysAddr)) {
-        if token.owner == self.root {
-            // SAFETY: (1) the token came from this table (checked) and owns its list; (2) it is borrowed, so that nobody
-            // gives the tables back meanwhile.
-            unsafe { memory::each::<F, W>(&token.freed, &self.window, visit) };
-        }
     }
 
     /// Adds what `other` owes to `token`. O(members of the shorter list of tables).

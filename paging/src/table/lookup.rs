@@ -21,7 +21,7 @@ pub struct Hit<F: TableFormat> {
 impl<F: TableFormat> Hit<F> {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "levels are few")]
-    fn new(entry: F::Entry, level: usize, index: usize, address: VirtAddr) -> Self {
+    pub(super) fn new(entry: F::Entry, level: usize, index: usize, address: VirtAddr) -> Self {
         Self { address: within::<F>(entry, level, index, address), entry, level: level as u8 }
     }
 
@@ -152,23 +152,6 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
             FaultCause::Reach
         };
         PageFault { address, access, cause }
-    }
-}
-
-/// What an address below a node stands for.
-pub(super) fn find_below<F: TableFormat, W: TableWindow>(
-    walk: Walk<'_, F, W>,
-    node: Node<'_, F>,
-    address: VirtAddr,
-) -> Option<Hit<F>> {
-    let mut node = node;
-    loop {
-        let (level, index) = (node.level, F::index(address, node.level));
-        match walk.slot(node, index) {
-            Slot::Table(child) => node = child,
-            Slot::Leaf(entry) => return Some(Hit::new(entry, level, index, address)),
-            Slot::Absent(_) | Slot::Reserved => return None,
-        }
     }
 }
 

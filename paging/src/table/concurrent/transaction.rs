@@ -4,22 +4,22 @@
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 
-use hectare_core::sync::atomic::AtomicU32;
-use hectare_core::sync::hint;
-use hectare_core::{FrameRun, Page, PageRun, Permissions, PhysAddr, SharedFrameSource, VirtAddr};
+use hectare_core::{FrameRun, Page, PageRun, Permissions, SharedFrameSource, VirtAddr};
 
+use super::empty::make_way;
 use super::grace::Grace;
 use super::locks::{Born, Lock, Refused, TableLocks};
+use super::search::{find_below, lock_below, lowest, pause, unlock};
 use super::{Flush, SharedTable};
 use crate::format;
 use crate::table::clear::{self, Books};
 use crate::table::fill::{self, Job, plan, run_of};
 use crate::table::flush::Span;
-use crate::table::lookup::{Hit, find_below};
-use crate::table::memory::{Node, Reserve, Slot, Walk};
+use crate::table::lookup::Hit;
+use crate::table::memory::{Node, Reserve, Walk};
 use crate::table::range::Part;
 use crate::table::runs::Runs;
-use crate::table::{Half, MapOptions, Mapping, TableError, TableFormat, TableWindow, change, split};
+use crate::table::{Half, MapOptions, Mapping, TableError, TableFormat, TableWindow, change, harvest, split};
 use crate::{Attributes, Touched};
 
 /// The exclusive right to change what some pages map, as long as it lives.
@@ -32,14 +32,7 @@ use crate::{Attributes, Touched};
 /// A table can be unlinked only from the one above. So a table stays when it becomes empty, if it is the one that covers the
 /// pages of the transaction.
 #[must_use = "it holds locks until it is committed"]
-pub struct Transaction<'t, 's, F, W, S, L, G>
-where
-    F: TableFormat,
-    W: TableWindow,
-    S: SharedFrameSource,
-    L: TableLocks,
-    G: Grace,
-{
+pub struct Transaction<'t, 's, F: TableFormat, W: TableWindow, S, L: TableLocks, G> {
     shared: &'t SharedTable<'s, F, W, S, L, G>,
     /// The lowest table that covers the pages. Locked, so it stays linked.
     node: Node<'t, F>,
@@ -49,13 +42,8 @@ where
     token: Flush,
 }
 
-impl<'t, 's, F, W, S, L, G> Transaction<'t, 's, F, W, S, L, G>
-where
-    F: TableFormat,
-    W: TableWindow,
-    S: SharedFrameSource,
-    L: TableLocks,
-    G: Grace,
+impl<'t, 's, F: TableFormat, W: TableWindow, S: SharedFrameSource, L: TableLocks, G: Grace>
+    Transaction<'t, 's, F, W, S, L, G>
 {
     /// `None`: look again, or somebody has a lock and we do not `wait`.
     pub(super) fn begin(
@@ -96,13 +84,6 @@ where
         Ok(Some(Self { shared, node, part, kept, token: shared.token() }))
     }
 
-    /// The pages that it may change.
-    #[must_use]
-    pub fn pages(&self) -> PageRun {
-        let first = Page::new(F::delinear(self.part.first).value() >> F::PAGE.log2());
-        PageRun::new(first, self.part.pages::<F>()).unwrap_or(fill::LAST)
-    }
-
     /// As [`PageTable::map`](crate::PageTable::map), inside the pages. What fresh mappings owe is in the token. A leaf is no
     /// larger than what one entry of the lowest covering table maps.
     ///
@@ -125,7 +106,7 @@ where
         let mut reserve = Reserve::take(needed, walk.window, &mut self.source())?;
         if self.shared.table.pinned == Half::NONE {
             // Others link what is pinned: the leaves go below such tables.
-            clear::make_way(walk, self.node, part, job.top, &mut self.token);
+            make_way(walk, self.node, part, job.top, &mut self.token);
         }
         fill::fill(walk, self.node, part, &job, &mut reserve);
         reserve.give_back(walk.window, &mut self.source());
@@ -182,7 +163,7 @@ where
         report: impl FnMut(Mapping<F>),
     ) -> Result<(), TableError> {
         let part = self.cut(pages)?;
-        change::harvest_below(self.walk(), self.node, part, clear, &mut self.token, report);
+        harvest::harvest_below(self.walk(), self.node, part, clear, &mut self.token, report);
         Ok(())
     }
 
@@ -211,10 +192,6 @@ where
         core::mem::replace(&mut self.token, self.shared.token())
     }
 
-    fn walk(&self) -> Walk<'t, F, W> {
-        Walk::new(&self.shared.table.window)
-    }
-
     fn source(&self) -> Born<'t, &'s S, L> {
         Born { source: self.shared.table.source, locks: &self.shared.locks }
     }
@@ -232,6 +209,19 @@ where
         split::cut_below(walk, self.node, part, &mut self.token, &mut source)?;
         Ok(part)
     }
+}
+
+impl<'t, F: TableFormat, W: TableWindow, S, L: TableLocks, G> Transaction<'t, '_, F, W, S, L, G> {
+    /// The pages that it may change.
+    #[must_use]
+    pub fn pages(&self) -> PageRun {
+        let first = Page::new(F::delinear(self.part.first).value() >> F::PAGE.log2());
+        PageRun::new(first, self.part.pages::<F>()).unwrap_or(fill::LAST)
+    }
+
+    fn walk(&self) -> Walk<'t, F, W> {
+        Walk::new(&self.shared.table.window)
+    }
 
     /// The tables that were unlinked are strays from now on.
     fn abandon(&self) {
@@ -243,124 +233,15 @@ where
     }
 }
 
-impl<F, W, S, L, G> fmt::Debug for Transaction<'_, '_, F, W, S, L, G>
-where
-    F: TableFormat,
-    W: TableWindow,
-    S: SharedFrameSource,
-    L: TableLocks,
-    G: Grace,
-{
+impl<F: TableFormat, W: TableWindow, S, L: TableLocks, G> fmt::Debug for Transaction<'_, '_, F, W, S, L, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Transaction on {:?} below {} (level {})", self.pages(), self.node.address, self.node.level)
     }
 }
 
-impl<F, W, S, L, G> Drop for Transaction<'_, '_, F, W, S, L, G>
-where
-    F: TableFormat,
-    W: TableWindow,
-    S: SharedFrameSource,
-    L: TableLocks,
-    G: Grace,
-{
+impl<F: TableFormat, W: TableWindow, S, L: TableLocks, G> Drop for Transaction<'_, '_, F, W, S, L, G> {
     fn drop(&mut self) {
         self.abandon();
         unlock(self.walk(), &self.shared.locks, self.node, self.part);
     }
-}
-
-/// Waits until a lock is free, but not long: the table may be linked nowhere any more.
-fn pause(word: &AtomicU32) {
-    for _ in 0..PATIENCE {
-        if !word.is_busy() {
-            return;
-        }
-        hint::spin_loop();
-    }
-}
-
-/// How often a lock is looked at before its table is searched again.
-const PATIENCE: u32 = if cfg!(hectare_loom) { 1 } else { 1 << 10 };
-
-/// The lowest table that covers all of the part.
-fn lowest<'t, F: TableFormat, W: TableWindow>(
-    walk: Walk<'t, F, W>,
-    root: Node<'t, F>,
-    part: Part,
-) -> Node<'t, F> {
-    let mut node = root;
-    while node.level != 0 {
-        let (first, last) = part.indices::<F>(node.level);
-        match walk.child(node, first) {
-            Some(child) if first == last => node = child,
-            _ => break,
-        }
-    }
-    node
-}
-
-/// Locks every table below a locked one that the part touches, from left to right, parents first. Whether it has them all;
-/// if not, it has none.
-fn lock_below<F: TableFormat, W: TableWindow, L: TableLocks>(
-    walk: Walk<'_, F, W>,
-    locks: &L,
-    node: Node<'_, F>,
-    part: Part,
-    wait: bool,
-) -> bool {
-    if node.level == 0 {
-        return true;
-    }
-    for (index, piece) in part.pieces::<F>(node.level) {
-        let Slot::Table(child) = walk.slot(node, index) else { continue };
-        if lock(locks, child.address, wait) {
-            if lock_below(walk, locks, child, piece, wait) {
-                continue;
-            }
-            unlock_one(locks, child.address);
-        }
-        for (index, piece) in part.pieces::<F>(node.level).take_while(|(earlier, _)| *earlier < index) {
-            if let Slot::Table(child) = walk.slot(node, index) {
-                unlock(walk, locks, child, piece);
-            }
-        }
-        return false;
-    }
-    true
-}
-
-/// Locks a table whose parent is locked, so that it cannot become a stray.
-fn lock<L: TableLocks>(locks: &L, table: PhysAddr, wait: bool) -> bool {
-    let Some(word) = locks.word(table) else { return false };
-    while word.try_lock().is_err() {
-        if !wait {
-            return false;
-        }
-        pause(word);
-    }
-    true
-}
-
-fn unlock_one<L: TableLocks>(locks: &L, table: PhysAddr) {
-    if let Some(word) = locks.word(table) {
-        word.unlock();
-    }
-}
-
-/// Unlocks a table and all below it that the part touches: those that were locked, and those that were made since.
-fn unlock<F: TableFormat, W: TableWindow, L: TableLocks>(
-    walk: Walk<'_, F, W>,
-    locks: &L,
-    node: Node<'_, F>,
-    part: Part,
-) {
-    if node.level != 0 {
-        for (index, piece) in part.pieces::<F>(node.level) {
-            if let Slot::Table(child) = walk.slot(node, index) {
-                unlock(walk, locks, child, piece);
-            }
-        }
-    }
-    unlock_one(locks, node.address);
 }
