@@ -8,6 +8,7 @@ mod examples;
 mod fork;
 mod index;
 mod kernel_half;
+mod linux;
 #[path = "../support/machine.rs"]
 #[allow(unreachable_pub, dead_code, clippy::std_instead_of_alloc, reason = "measurements include it too")]
 mod machine;

@@ -1,7 +1,7 @@
 //! What a program says about its pages.
 #![forbid(unsafe_code)]
 
-use hectare_core::Page;
+use hectare_core::{Page, PageRun};
 
 use super::AddressSpace;
 use crate::space::{AreaFlags, Backing, Kernel, SpaceError};
@@ -22,39 +22,40 @@ pub enum Advice {
 }
 
 impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
-    /// Follows advice about pages, all of which are mapped.
+    /// Follows advice about pages. Holes among them are skipped and reported at the end, as Linux does
+    /// (`madvise_walk_vmas`, `mm/madvise.c`).
     ///
     /// # Errors
-    /// There is a hole, the advice does not suit an area, or as [`protect`](Self::protect). Nothing is changed.
+    /// [`SpaceError::Hole`] with the first hole, after the advice was followed for all that is mapped;
+    /// [`SpaceError::Unsuitable`] at the first area that the advice does not suit, after it was followed for those below.
+    /// With any other, as of [`protect`](Self::protect), nothing is changed.
     pub fn advise(&mut self, first: Page, count: u64, advice: Advice) -> Result<(), SpaceError> {
+        let pages = self.range(first, count)?;
         match advice {
-            Advice::Huge => {
-                self.modify(first, count, |area| area.without(AreaFlags::NO_HUGE).with_flags(AreaFlags::HUGE))
-            }
-            Advice::NoHuge => {
-                self.modify(first, count, |area| area.without(AreaFlags::HUGE).with_flags(AreaFlags::NO_HUGE))
-            }
-            Advice::DontNeed | Advice::Free => self.forget(first, count, advice),
+            Advice::Huge => self
+                .modify_mapped(pages, |area| area.without(AreaFlags::NO_HUGE).with_flags(AreaFlags::HUGE))?,
+            Advice::NoHuge => self
+                .modify_mapped(pages, |area| area.without(AreaFlags::HUGE).with_flags(AreaFlags::NO_HUGE))?,
+            Advice::DontNeed | Advice::Free => self.forget(pages, advice)?,
         }
+        self.without_holes(pages)
     }
 
-    fn forget(&mut self, first: Page, count: u64, advice: Advice) -> Result<(), SpaceError> {
-        let pages = self.range(first, count)?;
-        self.without_holes(pages)?;
-        if advice == Advice::Free {
-            let own = |flags: AreaFlags| !flags.contains(AreaFlags::SHARED);
-            let mut areas = self.areas.from(first).take_while(|area| area.first() < pages.end());
-            let other = areas.find(|area| area.backing() != Backing::Anonymous || !own(area.flags()));
-            if let Some(area) = other {
-                return Err(SpaceError::Unsuitable { page: area.first() });
-            }
-        }
+    fn forget(&mut self, pages: PageRun, advice: Advice) -> Result<(), SpaceError> {
+        // All that could be refused for want of memory.
         self.table.cut_at_ends(pages)?;
         let mut at = pages.first();
-        while let Some(area) = self.areas.find(at).filter(|_| at < pages.end()) {
-            if let Some(part) = area.part(pages.first().number(), pages.end().number()) {
-                self.zap(&part)?;
+        while let Some(area) = self.areas.at_or_after(at) {
+            let Some(part) = area.part(pages.first().number(), pages.end().number()) else { break };
+            let suits = match (advice, area.backing()) {
+                (_, Backing::Device { .. }) => false,
+                (Advice::Free, backing) => backing == Backing::Anonymous && !area.is_shared(),
+                _ => true,
+            };
+            if !suits {
+                return Err(SpaceError::Unsuitable { page: part.first() });
             }
+            self.zap(&part)?;
             at = area.end();
         }
         Ok(())

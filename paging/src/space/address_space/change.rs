@@ -55,25 +55,24 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
     /// There is a hole, the pages lie outside the window, or a split needs a node or a table that cannot be had. Nothing
     /// is changed.
     pub fn protect(&mut self, first: Page, count: u64, permissions: Permissions) -> Result<(), SpaceError> {
-        let permissions = permissions | Permissions::USER;
-        self.modify(first, count, |area| area.with_permissions(permissions))
-    }
-
-    /// Gives every area in a range without holes what `change` makes of its part.
-    pub(super) fn modify(
-        &mut self,
-        first: Page,
-        count: u64,
-        change: impl Fn(Area) -> Area,
-    ) -> Result<(), SpaceError> {
         let pages = self.range(first, count)?;
         self.without_holes(pages)?;
+        let permissions = permissions | Permissions::USER;
+        self.modify_mapped(pages, |area| area.with_permissions(permissions))
+    }
+
+    /// Gives every area in a range what `change` makes of its part. Holes do not matter.
+    pub(super) fn modify_mapped(
+        &mut self,
+        pages: PageRun,
+        change: impl Fn(Area) -> Area,
+    ) -> Result<(), SpaceError> {
         self.table.cut_at_ends(pages)?;
         self.areas.reserve(2).map_err(SpaceError::Nodes)?;
         self.areas.split(pages.first()).map_err(SpaceError::Nodes)?;
         self.areas.split(pages.end()).map_err(SpaceError::Nodes)?;
         let mut at = pages.first();
-        while let Some(area) = self.areas.find(at).filter(|_| at < pages.end()) {
+        while let Some(area) = self.areas.at_or_after(at).filter(|area| area.first() < pages.end()) {
             let new = change(area);
             at = area.end();
             if new == area {
@@ -91,7 +90,7 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
         let mut at = pages.first();
         loop {
             self.areas.join(at);
-            match self.areas.find(at) {
+            match self.areas.at_or_after(at) {
                 Some(area) if at < pages.end() => at = area.end(),
                 _ => return,
             }

@@ -3,7 +3,7 @@
 
 use core::num::NonZero;
 
-use hectare_core::{Page, Permissions, VirtAddr};
+use hectare_core::{Page, PageRun, Permissions, VirtAddr};
 
 use super::AddressSpace;
 use super::map::{MapRequest, Place};
@@ -23,11 +23,11 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
     }
 
     /// Moves the end of the heap, a byte address. What lies between the pages of the old and the new end is mapped, or
-    /// unmapped.
+    /// unmapped. A heap that grows leaves a page free behind it, and below a stack its guard (`brk`, `mm/mmap.c`).
     ///
     /// # Errors
-    /// The end lies below the heap's beginning or outside the window, something is mapped there already, or as
-    /// [`map`](Self::map) and [`unmap`](Self::unmap). Nothing is changed.
+    /// The end lies below the heap's beginning or outside the window, something is mapped there or on the page behind it,
+    /// a stack's guard is there, or as [`map`](Self::map) and [`unmap`](Self::unmap). Nothing is changed.
     pub fn brk(&mut self, end: VirtAddr) -> Result<(), SpaceError> {
         let (start, old) = self.heap;
         if end < start {
@@ -36,6 +36,10 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
         let page = |address: VirtAddr| Some(address.align_up(F::PAGE)?.split(F::PAGE).0);
         let (from, to) = page(old).zip(page(end)).ok_or(SpaceError::Range)?;
         if let Some(count) = to.number().checked_sub(from.number()).and_then(NonZero::new) {
+            let pages = PageRun::new(from, count.get() + 1).ok_or(SpaceError::Range)?;
+            if !self.is_clear(pages) && !cfg!(hectare_plant = "space_brk_guard") {
+                return Err(SpaceError::Occupied { pages });
+            }
             let rights = Permissions::READ | Permissions::WRITE;
             let request = MapRequest::anonymous(count, rights).at(Place::NoReplace(from));
             self.map(request.with(AreaFlags::HEAP))?;
@@ -55,8 +59,10 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
             return Err(Cause::StackLimit);
         }
         if let Some(below) = self.areas.before(page) {
-            // What may not be accessed is as good as a guard: Linux's rule too.
-            let guards = below.permissions() - Permissions::USER == Permissions::empty();
+            // What may not be accessed is as good as a guard, and another stack needs none above it: `expand_downwards`,
+            // `mm/mmap.c`.
+            let guards = below.permissions() - Permissions::USER == Permissions::empty()
+                || below.flags().contains(AreaFlags::GROWS_DOWN);
             let room = page.number() - below.end().number();
             if room < self.settings.stack_guard && !guards {
                 return Err(Cause::StackLimit);

@@ -15,7 +15,7 @@ use crate::table::TableFormat;
 pub enum Place {
     /// Wherever there is room.
     Anywhere,
-    /// Here if it is free, else anywhere.
+    /// Here if it is free and not in the guard below a stack, else anywhere.
     Hint(Page),
     /// Here; what is mapped here goes (`MAP_FIXED`).
     Fixed(Page),
@@ -92,7 +92,7 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
         let first = match request.place {
             Place::Anywhere => self.place(request.count, request.align)?,
             Place::Hint(first) => match self.range(first, count) {
-                Ok(pages) if self.is_free(pages) => first,
+                Ok(pages) if self.is_clear(pages) => first,
                 _ => self.place(request.count, request.align)?,
             },
             Place::Fixed(first) => first,
@@ -141,6 +141,15 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
     /// Whether no area has any of these pages.
     pub(super) fn is_free(&self, pages: PageRun) -> bool {
         self.areas.at_or_after(pages.first()).is_none_or(|next| pages.end() <= next.first())
+    }
+
+    /// Whether no area has any of these pages, nor the guard of a stack above does.
+    pub(super) fn is_clear(&self, pages: PageRun) -> bool {
+        self.areas.at_or_after(pages.first()).is_none_or(|next| {
+            let stack = next.flags().contains(AreaFlags::GROWS_DOWN);
+            let guard = if stack { self.settings.stack_guard } else { 0 };
+            pages.end().number() <= next.first().number().saturating_sub(guard)
+        })
     }
 
     /// A place for so many pages: the highest or lowest hole, not in the guard below a stack.

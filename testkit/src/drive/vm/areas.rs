@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::process::{Page, has_room};
-use super::{SpacesUnderTest, VmModel, small, wrong};
+use super::{Refusal, SpacesUnderTest, VmModel, small, wrong};
 use crate::drive::{Breach, Model};
 use crate::op::VmOp;
 use crate::op::vm::{Advice, What, Where};
@@ -107,7 +107,8 @@ impl<S: SpacesUnderTest> VmModel<S> {
         let (start, most) = (self.space, self.heap);
         let Some(model) = &mut self.processes[usize::from(process)] else { return Ok(()) };
         let old = model.heap;
-        let free = pages <= old || model.free(start + old, pages - old);
+        // A page behind a heap that grows stays free.
+        let free = pages <= old || model.free(start + old, pages - old + 1);
         match self.spaces.brk(process, pages) {
             Err(refusal) => self.refused("a brk", refusal, pages > most || !free),
             Ok(()) if !free || pages > most => {
@@ -134,18 +135,30 @@ impl<S: SpacesUnderTest> VmModel<S> {
         count: u64,
         advice: Advice,
     ) -> Result<(), Breach> {
+        let (end, inside) = (first + count, first + count <= self.space + self.heap);
         let Some(model) = &mut self.processes[usize::from(process)] else { return Ok(()) };
-        let whole = model.pages.range(first..first + count).count() as u64 == count;
-        let own = model.pages.range(first..first + count).all(|(_, page)| page.object.is_none());
-        match self.spaces.advise(process, first, count, advice) {
-            Err(refusal) => self.refused("advice", refusal, !whole || (advice == Advice::Free && !own)),
-            Ok(()) if !whole => Err(wrong("advice about a hole was taken")),
-            Ok(()) => {
-                if matches!(advice, Advice::DontNeed | Advice::Free) {
-                    model.pages.range_mut(first..first + count).for_each(|(_, page)| page.own = None);
-                }
-                Ok(())
+        let whole = model.pages.range(first..end).count() as u64 == count;
+        // It goes on behind a hole, and stops at what it does not suit.
+        let unsuitable = |page: &Page| advice == Advice::Free && page.object.is_some();
+        let stop = model.pages.range(first..end).find(|(_, page)| unsuitable(page)).map(|(at, _)| *at);
+        let followed = match self.spaces.advise(process, first, count, advice) {
+            Ok(()) if !whole || stop.is_some() => {
+                return Err(wrong(
+                    "advice about a hole, or where it does not suit, was taken without a word",
+                ));
             }
+            Ok(()) => true,
+            Err(refusal) => {
+                let rule = matches!(refusal, Refusal::Rule(_));
+                self.refused("advice", refusal, !whole || stop.is_some())?;
+                rule && inside
+            }
+        };
+        let Some(model) = &mut self.processes[usize::from(process)] else { return Ok(()) };
+        if followed && matches!(advice, Advice::DontNeed | Advice::Free) {
+            let forgotten = first..stop.unwrap_or(end);
+            model.pages.range_mut(forgotten).for_each(|(_, page)| page.own = None);
         }
+        Ok(())
     }
 }
