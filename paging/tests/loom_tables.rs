@@ -243,6 +243,96 @@ fn h_a_wide_and_a_narrow_one() {
     });
 }
 
+/// A larger leaf takes a table's place under a lookup: the page is there all the time. (`shared_one_look`,
+/// `table_retire_relaxed`)
+#[test]
+fn i_a_table_becomes_a_leaf_under_a_lookup() {
+    model(|| {
+        let shared = shared(&[0, 1]);
+        let other = Arc::clone(&shared);
+        let child = thread::spawn(move || [find(&other, 0), find(&other, 1)]);
+        let mut transaction = shared.transaction(pages(0, 4)).unwrap();
+        transaction.coalesce(pages(0, 4)).unwrap();
+        let token = transaction.commit();
+        assert!(token.owns_tables());
+        shared.finish(token, &tlb()).unwrap();
+        assert_eq!(child.join().unwrap(), [Some(0), Some(1)], "mapped all the time");
+        assert_eq!([find(&shared, 0), find(&shared, 1)], [Some(0), Some(1)]);
+    });
+}
+
+/// Pages move, and others are mapped beside their new place: no lookup at the old place finds those. (`shared_move_tables`)
+#[test]
+fn j_a_move_under_a_lookup() {
+    model(|| {
+        let shared = shared(&[0]);
+        let other = Arc::clone(&shared);
+        let child = thread::spawn(move || [find(&other, 1), find(&other, 0)]);
+        let mut transaction = shared.transaction_on_both(pages(0, 2), pages(2, 2)).unwrap();
+        transaction.remap(pages(0, 2), Page::new(2)).unwrap();
+        finish(&shared, transaction);
+        let mut transaction = shared.transaction(pages(3, 1)).unwrap();
+        assert!(map(&mut transaction, 3, 0x30, 1));
+        finish(&shared, transaction);
+        let [beside, found] = child.join().unwrap();
+        assert_eq!(beside, None, "page 1 was never mapped");
+        assert!(matches!(found, None | Some(0)), "page 0 was never on {found:?}");
+        assert_eq!([0, 1, 2, 3].map(|page| find(&shared, page)), [None, None, Some(0), Some(0x30)]);
+    });
+}
+
+/// A move and a map of its new place: both sides are locked, so one of both has it. (`shared_move_one_side`)
+#[test]
+fn k_a_move_and_a_map_of_its_target() {
+    model(|| {
+        let shared = shared(&[0, 3]);
+        let other = Arc::clone(&shared);
+        let child = thread::spawn(move || {
+            let mut transaction = other.transaction(pages(2, 1)).unwrap();
+            let mapped = map(&mut transaction, 2, 0x20, 1);
+            finish(&other, transaction);
+            mapped
+        });
+        let mut transaction = shared.transaction_on_both(pages(2, 1), pages(0, 1)).unwrap();
+        let moved = transaction.remap(pages(0, 1), Page::new(2)).is_ok();
+        finish(&shared, transaction);
+        let mapped = child.join().unwrap();
+        assert!(moved != mapped, "one of both has page 2: {moved} {mapped}");
+        let there = if moved { [None, Some(0)] } else { [Some(0), Some(0x20)] };
+        assert_eq!([find(&shared, 0), find(&shared, 2)], there);
+    });
+}
+
+/// Software marks a page as written while another unmaps it: told, or refused. (the lock: `shared_unlock_relaxed`)
+#[test]
+fn l_a_mark_of_software_is_not_lost() {
+    model(|| {
+        let shared = clean(0);
+        let other = Arc::clone(&shared);
+        let child = thread::spawn(move || {
+            let mut transaction = other.transaction(pages(0, 1)).unwrap();
+            let there = transaction.find(VirtAddr::new(0)).unwrap().is_some();
+            transaction.touch(pages(0, 1), Touched::DIRTY).unwrap();
+            finish(&other, transaction);
+            there
+        });
+        let mut dirty = false;
+        let mut transaction = shared.transaction(pages(0, 1)).unwrap();
+        transaction.unmap(pages(0, 1), |run| dirty = run.touched().dirty).unwrap();
+        finish(&shared, transaction);
+        assert_eq!(child.join().unwrap(), dirty, "marked, and told so");
+    });
+}
+
+/// A shared table with one page that is neither accessed nor dirty.
+fn clean(page: u64) -> Arc<Shared> {
+    let shared = shared(&[page]);
+    let mut transaction = shared.transaction(pages(page, 1)).unwrap();
+    transaction.harvest(pages(page, 1), Touched::DIRTY, |_| {}).unwrap();
+    finish(&shared, transaction);
+    shared
+}
+
 struct Used(UnsafeCell<()>);
 
 // SAFETY: loom's cell reports unordered accesses.

@@ -6,6 +6,7 @@ use hectare_core::{FrameSource, PageRun, Permissions};
 use super::flush::Flush;
 use super::memory::{Node, Walk};
 use super::range::Part;
+use super::runs::Runs;
 use super::{PageTable, TableError, TableFormat, TableWindow};
 use crate::Attributes;
 
@@ -42,11 +43,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         mut change: impl FnMut(Attributes) -> Attributes,
     ) -> Result<Flush, TableError> {
         let part = self.part(pages)?;
-        for run in self.runs(pages)? {
-            for level in (0..F::LEVELS).filter(|level| F::has_leaves(*level)) {
-                F::edit(change(run.attributes()), level)?;
-            }
-        }
+        sayable(self.runs(pages)?, &mut change)?;
         let mut token = self.token();
         self.cut(part, &mut token)?;
         Ok(self.change(part, token, change))
@@ -66,6 +63,19 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         }
         token
     }
+}
+
+/// Whether the format can say what `change` makes of each run, whatever its leaves are cut to.
+pub(super) fn sayable<F: TableFormat, W: TableWindow>(
+    runs: Runs<'_, F, W>,
+    change: &mut impl FnMut(Attributes) -> Attributes,
+) -> Result<(), TableError> {
+    for run in runs {
+        for level in (0..F::LEVELS).filter(|level| F::has_leaves(*level)) {
+            F::edit(change(run.attributes()), level)?;
+        }
+    }
+    Ok(())
 }
 
 /// Changes the leaves of a part below a node that covers it, and that no leaf crosses. Whether it took write rights of

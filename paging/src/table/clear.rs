@@ -52,12 +52,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         self.cut(part, &mut token)?;
         let walk = Walk::new(&self.window);
         let Some(root) = self.root_node(walk) else { return Ok(token) };
-        forget(walk, root, part, &mut token, self.pinned, false);
-        let first = F::delinear(part.first);
-        token.add(Span::new(first, part.pages::<F>(), F::PAGE));
-        if F::GLOBAL {
-            token.add_global();
-        }
+        forget_below(walk, root, part, self.pinned, false, &mut token);
         Ok(token)
     }
 }
@@ -308,6 +303,22 @@ pub(super) fn store<F: TableFormat, W: TableWindow>(
     walk.window.step(node.at(index));
     if let Some(cell) = node.cells.get(index) {
         cell.store(entry, Relaxed);
+    }
+}
+
+/// Forgets a part below a node that covers it. No leaf crosses its ends. With `kept`, all tables stay.
+pub(super) fn forget_below<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    node: Node<'_, F>,
+    part: Part,
+    pinned: Half,
+    kept: bool,
+    token: &mut Flush,
+) {
+    forget(walk, node, part, token, pinned, kept);
+    token.add(Span::new(F::delinear(part.first), part.pages::<F>(), F::PAGE));
+    if F::GLOBAL {
+        token.add_global();
     }
 }
 

@@ -31,17 +31,28 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         if let Some(root) = self.root_node(walk) {
             let (first, last) = part.indices::<F>(F::LEVELS - 1);
             // Pinned tables stay, and all below: other roots link them, and others may walk them.
-            if !(first..=last).any(|index| self.pinned.holds(index)) {
-                coalesce(walk, root, part, self.is_settled(), &mut token);
+            let pinned = (first..=last).any(|index| self.pinned.holds(index));
+            if !pinned && coalesce_below(walk, root, part, self.is_settled(), &mut token) {
+                token.unsettled = 1;
+                self.unsettled = self.unsettled.saturating_add(1);
             }
-        }
-        if F::DIRTY == SetBy::Hardware && token.owns_tables() {
-            // Until it is paid, who gets a right to write counts as written: see `Edits`.
-            token.unsettled = 1;
-            self.unsettled = self.unsettled.saturating_add(1);
         }
         Ok(token)
     }
+}
+
+/// Coalesces in a part below a node that covers it. Whether the token must count as unsettled: until it is paid, who gets a
+/// right to write counts as written (see `Edits`).
+pub(super) fn coalesce_below<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    node: Node<'_, F>,
+    part: Part,
+    settled: bool,
+    token: &mut Flush,
+) -> bool {
+    let before = token.freed.count;
+    coalesce(walk, node, part, settled, token);
+    F::DIRTY == SetBy::Hardware && token.freed.count != before
 }
 
 fn coalesce<'t, F: TableFormat, W: TableWindow>(

@@ -16,6 +16,24 @@
 //! * **Freed late.** A table that is unlinked goes into the transaction's token. [`SharedTable::finish`] first makes the
 //!   translation units forget it ([`Tlb`]), then waits for the lookups that may be in it ([`Grace`]), then frees it.
 //! * **Born locked.** A table that is linked can be found at once, and is locked until its transaction is committed.
+//! * **Two looks at a first entry.** An unlinked table's first entry chains it in its token. A lookup that is in there finds
+//!   nothing mapped, which is right where the pages went, and wrong where a larger leaf took the table's place. So a lookup
+//!   that ends with nothing at a first entry looks again: if it comes to the same table, that table was linked after the
+//!   first look (nobody frees and links it again while the section lasts), and nothing was there. Else it was unlinked, and
+//!   the second look, which is ordered behind that, goes where the larger leaf is.
+//! * **Tables never move.** A lookup stands in a table for the address that led it there. If the table moved, another
+//!   transaction could map pages of the new place in it, and the lookup would find them at the old address. So a move takes
+//!   leaves, and holds both places: the lowest table that covers both, then the tables below in either, in the one order.
+//!
+//! | [`PageTable`] has | here |
+//! |---|---|
+//! | ranges: map, unmap, forget, protect, update, harvest, touch, coalesce, remap | [`Transaction`]'s, with the same errors |
+//! | pages: replace, software state | [`Transaction`]'s |
+//! | find, many, translate, runs, text | [`SharedTable`]'s without locks, [`Transaction`]'s of what stands still |
+//! | a cursor | a transaction: each of its calls takes any of its pages, and nobody comes in between |
+//! | the copy of a fork | `protect`, and for each of the `runs` a `map` in a transaction of the other table |
+//! | pinned and shared halves | made before the table is shared: other roots take their links from this one's root |
+//! | invariants, destroy | [`SharedTable::into_table`]: they are about all tables at one moment |
 //!
 //! | who | guarantees |
 //! |---|---|
@@ -56,20 +74,22 @@
 
 use hectare_core::sync::atomic::AtomicU32;
 use hectare_core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use hectare_core::{Access, PageRun, PhysAddr, SharedFrameSource, Translate, Translation, VirtAddr};
+use hectare_core::{PageRun, PhysAddr, SharedFrameSource};
 
 use super::flush::Flush;
-use super::lookup::Hit;
 use super::memory::{self, Node, Walk};
-use super::{Asid, Half, PageFault, PageTable, TableError, TableFormat, TableWindow, Tlb};
+use super::{Asid, Half, PageTable, TableError, TableFormat, TableWindow, Tlb};
 
+mod area;
 mod empty;
 mod grace;
 mod locks;
+mod lookup;
 mod search;
 mod strays;
 mod transaction;
 
+use area::Area;
 use locks::Lock;
 
 pub use grace::{Grace, Readers, Stripe};
@@ -144,18 +164,21 @@ impl<'s, F: TableFormat, W: TableWindow, S: SharedFrameSource, L: TableLocks, G:
         self.table.asid
     }
 
-    /// What `address` stands for, as [`PageTable::find`]. Takes no lock and waits for nobody: what a transaction does at
-    /// the same time, it sees or does not see, entry by entry.
-    #[must_use]
-    #[inline]
-    pub fn find(&self, address: VirtAddr) -> Option<Hit<F>> {
-        self.grace.read(|| self.table.find(address))
+    /// Tokens name this identifier from now on.
+    pub const fn set_asid(&mut self, asid: Option<Asid>) {
+        self.table.asid = asid;
     }
 
-    /// As [`PageTable::find_many`], in one read section.
-    #[inline]
-    pub fn find_many(&self, addresses: &[VirtAddr], hits: &mut [Option<Hit<F>>]) {
-        self.grace.read(|| self.table.find_many(addresses, hits));
+    /// The window.
+    #[must_use]
+    pub const fn window(&self) -> &W {
+        &self.table.window
+    }
+
+    /// Where tables come from.
+    #[must_use]
+    pub const fn source(&self) -> &'s S {
+        self.table.source
     }
 
     /// Locks what covers the pages, and waits for whoever has it now. Two transactions wait for each other only if one's
@@ -167,9 +190,26 @@ impl<'s, F: TableFormat, W: TableWindow, S: SharedFrameSource, L: TableLocks, G:
     /// # Errors
     /// If and only if the pages are not in the format's reach or are in another table's half.
     pub fn transaction(&self, pages: PageRun) -> Result<Transaction<'_, 's, F, W, S, L, G>, TableError> {
-        let part = self.table.part(pages)?;
+        self.begin(Area::one(self.table.part(pages)?))
+    }
+
+    /// As [`transaction`](Self::transaction), on two places that do not overlap, and not on what lies between them: to move
+    /// pages ([`Transaction::remap`]). It holds the lowest table that covers both.
+    ///
+    /// # Errors
+    /// As [`transaction`](Self::transaction), for either; and if they overlap.
+    pub fn transaction_on_both(
+        &self,
+        one: PageRun,
+        other: PageRun,
+    ) -> Result<Transaction<'_, 's, F, W, S, L, G>, TableError> {
+        let area = Area::two(self.table.part(one)?, self.table.part(other)?);
+        self.begin(area.ok_or(TableError::Range { pages: other })?)
+    }
+
+    fn begin(&self, area: Area) -> Result<Transaction<'_, 's, F, W, S, L, G>, TableError> {
         loop {
-            if let Some(transaction) = Transaction::begin(self, part, true)? {
+            if let Some(transaction) = Transaction::begin(self, area, true)? {
                 return Ok(transaction);
             }
         }
@@ -180,7 +220,7 @@ impl<'s, F: TableFormat, W: TableWindow, S: SharedFrameSource, L: TableLocks, G:
     /// # Errors
     /// As [`transaction`](Self::transaction).
     pub fn try_transaction(&self, pages: PageRun) -> Tried<Transaction<'_, 's, F, W, S, L, G>> {
-        Transaction::begin(self, self.table.part(pages)?, false)
+        Transaction::begin(self, Area::one(self.table.part(pages)?), false)
     }
 
     /// Pays a token: `tlb` invalidates what it names on every CPU; if it owns tables, waits for the lookups that may be in
@@ -229,16 +269,6 @@ impl<'s, F: TableFormat, W: TableWindow, S: SharedFrameSource, L: TableLocks, G:
 
     fn is_settled(&self) -> bool {
         self.unsettled.load(Acquire) == 0 && self.moved.load(Acquire) == 0
-    }
-}
-
-impl<F: TableFormat, W: TableWindow, S: SharedFrameSource, L: TableLocks, G: Grace> Translate
-    for SharedTable<'_, F, W, S, L, G>
-{
-    type Fault = PageFault;
-
-    fn translate(&self, address: VirtAddr, access: Access) -> Result<Translation, PageFault> {
-        self.grace.read(|| self.table.translate(address, access))
     }
 }
 

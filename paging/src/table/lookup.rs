@@ -45,6 +45,15 @@ impl<F: TableFormat> Hit<F> {
     pub fn leaf_size(&self) -> PageSize {
         F::leaf_size(self.level.into())
     }
+
+    /// What the access meets, if it is permitted.
+    #[inline]
+    pub(super) fn translation(&self, address: VirtAddr, access: Access) -> Option<Translation> {
+        let mask = self.leaf_size().offset_mask();
+        let length = NonZero::new(mask - (address.value() & mask) + 1).unwrap_or(NonZero::<u64>::MIN);
+        let allowed = self.attributes().permissions.allow(access);
+        allowed.then_some(Translation { address: self.address, length })
+    }
 }
 
 /// Addresses that are translated side by side.
@@ -114,39 +123,74 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         }
     }
 
-    /// Where a walk for `address` ends: the entry and its level.
-    pub(super) fn end_of_walk(&self, address: VirtAddr) -> (F::Entry, usize) {
-        let walk = Walk::new(&self.window);
-        let Some(mut node) = self.root_node(walk) else { return (F::Entry::ZERO, F::LEVELS - 1) };
-        loop {
-            let index = F::index(address, node.level);
-            match walk.slot(node, index) {
-                Slot::Table(child) => node = child,
-                Slot::Leaf(entry) | Slot::Absent(entry) => return (entry, node.level),
-                Slot::Reserved => return (node.load(index), node.level),
-            }
-        }
-    }
-
     /// The software state of the absent page, 0 if it has none; `None` if a page is mapped there.
     #[must_use]
     pub fn absent_state(&self, address: VirtAddr) -> Option<u64> {
-        if !F::accepts(address) {
-            return None;
-        }
-        let (entry, level) = self.end_of_walk(address);
-        (F::kind(entry, level) == Kind::Absent).then(|| F::absent_state(entry))
+        F::accepts(address).then_some(())?;
+        end_of_walk(Walk::new(&self.window), self.root_node(Walk::new(&self.window)), address).absent_state()
     }
 
     #[cold]
-    #[expect(clippy::cast_possible_truncation, reason = "levels are few")]
     fn fault(&self, address: VirtAddr, access: Access) -> PageFault {
+        let walk = Walk::new(&self.window);
+        end_of_walk(walk, self.root_node(walk), address).fault(address, access)
+    }
+}
+
+/// Where a walk ends.
+#[derive(Clone, Copy)]
+pub(super) struct End<F: TableFormat> {
+    pub(super) entry: F::Entry,
+    pub(super) level: usize,
+    /// The table that the entry stands in, and where.
+    pub(super) table: PhysAddr,
+    pub(super) index: usize,
+}
+
+/// Where the walk for an address ends that begins at a node.
+pub(super) fn end_of_walk<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    root: Option<Node<'_, F>>,
+    address: VirtAddr,
+) -> End<F> {
+    let Some(mut node) = root else {
+        return End { entry: F::Entry::ZERO, level: F::LEVELS - 1, table: PhysAddr::new(0), index: 0 };
+    };
+    loop {
+        let index = F::index(address, node.level);
+        let entry = match walk.slot(node, index) {
+            Slot::Table(child) => {
+                node = child;
+                continue;
+            }
+            Slot::Leaf(entry) | Slot::Absent(entry) => entry,
+            Slot::Reserved => node.load(index),
+        };
+        return End { entry, level: node.level, table: node.address, index };
+    }
+}
+
+impl<F: TableFormat> End<F> {
+    /// The leaf, if it is one.
+    pub(super) fn hit(self, address: VirtAddr) -> Option<Hit<F>> {
+        let leaf = F::kind(self.entry, self.level) == Kind::Leaf;
+        leaf.then(|| Hit::new(self.entry, self.level, self.index, address))
+    }
+
+    pub(super) fn absent_state(self) -> Option<u64> {
+        (F::kind(self.entry, self.level) == Kind::Absent).then(|| F::absent_state(self.entry))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "levels are few")]
+    pub(super) fn fault(self, address: VirtAddr, access: Access) -> PageFault {
+        let level = self.level as u8;
         let cause = if F::accepts(address) {
-            let (entry, level) = self.end_of_walk(address);
-            match F::kind(entry, level) {
-                Kind::Absent => FaultCause::NotPresent { level: level as u8 },
-                Kind::Leaf => FaultCause::Forbidden { permissions: F::attributes(entry, level).permissions },
-                _ => FaultCause::Reserved { level: level as u8 },
+            match F::kind(self.entry, self.level) {
+                Kind::Absent => FaultCause::NotPresent { level },
+                Kind::Leaf => {
+                    FaultCause::Forbidden { permissions: F::attributes(self.entry, self.level).permissions }
+                }
+                _ => FaultCause::Reserved { level },
             }
         } else {
             FaultCause::Reach
@@ -166,13 +210,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> Translate for PageTable<F, 
     type Fault = PageFault;
 
     fn translate(&self, address: VirtAddr, access: Access) -> Result<Translation, PageFault> {
-        if let Some(hit) = self.find(address) {
-            if hit.attributes().permissions.allow(access) {
-                let mask = hit.leaf_size().offset_mask();
-                let length = NonZero::new(mask - (address.value() & mask) + 1).unwrap_or(NonZero::<u64>::MIN);
-                return Ok(Translation { address: hit.address, length });
-            }
-        }
-        Err(self.fault(address, access))
+        let hit = self.find(address).and_then(|hit| hit.translation(address, access));
+        hit.ok_or_else(|| self.fault(address, access))
     }
 }

@@ -39,6 +39,12 @@ impl Part {
         Self { first: 0, last: F::linear(u64::MAX.into()) }
     }
 
+    /// It as pages.
+    pub(super) fn run<F: TableFormat>(self) -> PageRun {
+        let first = Page::new(F::delinear(self.first).value() >> F::PAGE.log2());
+        PageRun::new(first, self.pages::<F>()).unwrap_or(super::fill::LAST)
+    }
+
     /// How many base pages.
     pub(super) fn pages<F: TableFormat>(self) -> u64 {
         ((self.last - self.first) >> F::PAGE.log2()).saturating_add(1)

@@ -50,11 +50,14 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         attributes: Attributes,
         touched: Touched,
     ) -> Result<Flush, TableError> {
-        let pages = PageRun::new(page, 1).unwrap_or(super::fill::LAST);
-        let range = TableError::Range { pages };
-        let memory = frame.start(F::PAGE).ok_or(range)?;
-        let entry = F::leaf(memory, attributes, touched, 0)?;
-        self.exchange(pages, |old| if old == F::Entry::ZERO { None } else { Some(entry) })
+        let pages = page_run(page);
+        let entry = leaf_of::<F>(pages, frame, attributes, touched)?;
+        let part = self.part(pages)?;
+        let mut token = self.token();
+        self.cut(part, &mut token)?;
+        let walk = Walk::new(&self.window);
+        exchange(walk, self.root_node(walk), part, entry, true, &mut token)?;
+        Ok(token)
     }
 
     /// Keeps software state at a page, in place of what is mapped there; 0 is none, as after an unmap. Tables that are
@@ -63,95 +66,109 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     /// # Errors
     /// The state has more bits than the format's absent entries; as [`map`](Self::map) otherwise. Nothing is changed.
     pub fn set_state(&mut self, page: Page, state: u64) -> Result<Flush, TableError> {
-        let pages = PageRun::new(page, 1).unwrap_or(super::fill::LAST);
+        let pages = page_run(page);
         if state == 0 {
             return self.unmap(pages, |_| {});
         }
         let entry = F::absent(state)?;
         let part = self.part(pages)?;
-        let rooted = self.make_tables(part)?;
-        let mut token = self.exchange(pages, |_| Some(entry))?;
-        if F::ROOT_LATCHED && rooted {
-            token.add_reload();
-        }
-        Ok(token)
-    }
-
-    /// Changes the entry of one base page.
-    fn exchange(
-        &mut self,
-        pages: PageRun,
-        change: impl Fn(F::Entry) -> Option<F::Entry>,
-    ) -> Result<Flush, TableError> {
-        let part = self.part(pages)?;
-        let mut token = self.token();
-        self.cut(part, &mut token)?;
-        let absent = TableError::Absent { address: F::delinear(part.first) };
-        let walk = Walk::new(&self.window);
-        let node = self.base_node(walk, part).ok_or(absent)?;
-        let index = F::index(part.first.into(), 0);
-        let cell = node.cells.get(index).ok_or(absent)?;
-        let old = cell.load(Relaxed);
-        let new = change(old).ok_or(absent)?;
-        let mapped = F::kind(old, 0) == Kind::Leaf;
-        walk.window.step(node.at(index));
-        if F::BREAK_BEFORE_MAKE && mapped && F::must_break(old, new, 0) {
-            cell.swap(F::Entry::ZERO, Relaxed);
-            split::broken(walk, part.first, 0, 1, &mut token);
-        }
-        // Whoever reads the frame through the new entry finds what was written to it before.
-        cell.swap(new, AcqRel);
-        token.add(Span::new(F::delinear(part.first), 1, F::PAGE));
-        if F::GLOBAL && mapped && F::attributes(old, 0).global {
-            token.add_global();
-        }
-        Ok(token)
-    }
-
-    /// The table of level 0 for a page, if there is one.
-    fn base_node<'t>(&'t self, walk: Walk<'t, F, W>, part: Part) -> Option<Node<'t, F>> {
-        let mut node = self.root_node(walk)?;
-        while node.level != 0 {
-            node = walk.child(node, F::index(part.first.into(), node.level))?;
-        }
-        Some(node)
-    }
-
-    /// Makes the tables down to level 0 that are missing for a page, all zeros. Whether the root links a new one.
-    fn make_tables(&mut self, part: Part) -> Result<bool, TableError> {
         self.cut_and_pay(part)?;
+        let mut token = self.token();
         let walk = Walk::new(&self.window);
-        let Some(mut node) = self.root_node(walk) else {
+        let Some(root) = self.root_node(walk) else {
             return Err(TableError::Unreachable { table: self.root });
         };
-        while let Some(child) = walk.child(node, F::index(part.first.into(), node.level)) {
-            node = child;
-        }
-        let rooted = node.level != 0 && node.level == F::LEVELS - 1;
-        let mut reserve = Reserve::take(node.level as u64, &self.window, &mut self.source)?;
-        let walk = Walk::new(&self.window);
-        let Some(mut node) = self.root_node(walk) else { return Ok(false) };
-        while let Some(below) = node.level.checked_sub(1) {
-            let index = F::index(part.first.into(), node.level);
-            if walk.child(node, index).is_none() {
-                let Some(mut spare) = reserve.pop(walk.window, below) else { break };
-                spare.zero(0..F::entries(below));
-                walk.link(node, index, spare);
-            }
-            let Some(child) = walk.child(node, index) else { break };
-            node = child;
-        }
-        reserve.give_back(&self.window, &mut self.source);
-        Ok(rooted)
+        make_tables(walk, root, part, &mut token, &mut self.source)?;
+        exchange(walk, Some(root), part, entry, false, &mut token)?;
+        Ok(token)
     }
 
     /// The pages of a range that are absent and have software state, with that state. O(entries of the tables there).
     pub fn states(&self, pages: PageRun) -> States<'_, F, W> {
         let walk = Walk::new(&self.window);
-        let part = Part::of::<F>(pages).ok();
-        let (next, last) = part.map_or((None, 0), |part| (Some(part.first), part.last));
-        States { walk, root: self.root_node(walk), next, last, format: PhantomData }
+        States::below(walk, self.root_node(walk), Part::of::<F>(pages).ok())
     }
+}
+
+/// One page, as a run.
+pub(super) fn page_run(page: Page) -> PageRun {
+    PageRun::new(page, 1).unwrap_or(super::fill::LAST)
+}
+
+/// The leaf that maps a page to a frame.
+pub(super) fn leaf_of<F: TableFormat>(
+    pages: PageRun,
+    frame: Frame,
+    attributes: Attributes,
+    touched: Touched,
+) -> Result<F::Entry, TableError> {
+    let memory = frame.start(F::PAGE).ok_or(TableError::Range { pages })?;
+    Ok(F::leaf(memory, attributes, touched, 0)?)
+}
+
+/// Writes the entry of a base page below a node that covers it. With `there`, something must be there before; the table of
+/// level 0 must be there in any case.
+pub(super) fn exchange<F: TableFormat, W: TableWindow>(
+    walk: Walk<'_, F, W>,
+    node: Option<Node<'_, F>>,
+    part: Part,
+    new: F::Entry,
+    there: bool,
+    token: &mut Flush,
+) -> Result<(), TableError> {
+    let absent = TableError::Absent { address: F::delinear(part.first) };
+    let mut node = node.ok_or(absent)?;
+    while node.level != 0 {
+        node = walk.child(node, F::index(part.first.into(), node.level)).ok_or(absent)?;
+    }
+    let index = F::index(part.first.into(), 0);
+    let cell = node.cells.get(index).ok_or(absent)?;
+    let old = cell.load(Relaxed);
+    if there && old == F::Entry::ZERO {
+        return Err(absent);
+    }
+    let mapped = F::kind(old, 0) == Kind::Leaf;
+    walk.window.step(node.at(index));
+    if F::BREAK_BEFORE_MAKE && mapped && F::must_break(old, new, 0) {
+        cell.swap(F::Entry::ZERO, Relaxed);
+        split::broken(walk, part.first, 0, 1, token);
+    }
+    // Whoever reads the frame through the new entry finds what was written to it before.
+    cell.swap(new, AcqRel);
+    token.add(Span::new(F::delinear(part.first), 1, F::PAGE));
+    if F::GLOBAL && mapped && F::attributes(old, 0).global {
+        token.add_global();
+    }
+    Ok(())
+}
+
+/// Makes the tables that a page lacks below a node that covers it, all zeros. No leaf stands in the way.
+pub(super) fn make_tables<F: TableFormat, W: TableWindow, S: FrameSource>(
+    walk: Walk<'_, F, W>,
+    node: Node<'_, F>,
+    part: Part,
+    token: &mut Flush,
+    source: &mut S,
+) -> Result<(), TableError> {
+    let mut node = node;
+    let index = |level| F::index(part.first.into(), level);
+    while node.level != 0 {
+        let Some(child) = walk.child(node, index(node.level)) else { break };
+        node = child;
+    }
+    if F::ROOT_LATCHED && node.level != 0 && node.level == F::LEVELS - 1 {
+        token.add_reload();
+    }
+    let mut reserve = Reserve::take(node.level as u64, walk.window, source)?;
+    while let Some(below) = node.level.checked_sub(1) {
+        let Some(mut spare) = reserve.pop(walk.window, below) else { break };
+        spare.zero(0..F::entries(below));
+        walk.link(node, index(node.level), spare);
+        let Some(child) = walk.child(node, index(node.level)) else { break };
+        node = child;
+    }
+    reserve.give_back(walk.window, source);
+    Ok(())
 }
 
 /// Absent pages with software state, in order.
@@ -162,6 +179,17 @@ pub struct States<'t, F: TableFormat, W> {
     next: Option<u64>,
     last: u64,
     format: PhantomData<F>,
+}
+
+impl<'t, F: TableFormat, W> States<'t, F, W> {
+    /// Those of a part below a node that covers it.
+    pub(super) const fn below(walk: Walk<'t, F, W>, root: Option<Node<'t, F>>, part: Option<Part>) -> Self {
+        let (next, last) = match part {
+            Some(part) => (Some(part.first), part.last),
+            None => (None, 0),
+        };
+        Self { walk, root, next, last, format: PhantomData }
+    }
 }
 
 impl<F: TableFormat, W> core::fmt::Debug for States<'_, F, W> {

@@ -1,12 +1,12 @@
 //! Finding the table that covers a range, and taking the locks below it.
 #![forbid(unsafe_code)]
 
+use hectare_core::PhysAddr;
 use hectare_core::sync::atomic::AtomicU32;
 use hectare_core::sync::hint;
-use hectare_core::{PhysAddr, VirtAddr};
 
+use super::area::Area;
 use super::locks::{Lock, TableLocks};
-use crate::table::lookup::Hit;
 use crate::table::memory::{Node, Slot, Walk};
 use crate::table::range::Part;
 use crate::table::{TableFormat, TableWindow};
@@ -41,19 +41,20 @@ pub(super) fn lowest<'t, F: TableFormat, W: TableWindow>(
     node
 }
 
-/// Locks every table below a locked one that the part touches, from left to right, parents first. Whether it has them all;
+/// Locks every table below a locked one that the area touches, from left to right, parents first. Whether it has them all;
 /// if not, it has none.
 pub(super) fn lock_below<F: TableFormat, W: TableWindow, L: TableLocks>(
     walk: Walk<'_, F, W>,
     locks: &L,
     node: Node<'_, F>,
-    part: Part,
+    area: Area,
     wait: bool,
 ) -> bool {
     if node.level == 0 {
         return true;
     }
-    for (index, piece) in part.pieces::<F>(node.level) {
+    let area = if cfg!(hectare_plant = "shared_move_one_side") { Area::one(area.low) } else { area };
+    for (index, piece) in area.pieces::<F>(node.level) {
         let Slot::Table(child) = walk.slot(node, index) else { continue };
         if lock(locks, child.address, wait) {
             if lock_below(walk, locks, child, piece, wait) {
@@ -61,7 +62,7 @@ pub(super) fn lock_below<F: TableFormat, W: TableWindow, L: TableLocks>(
             }
             unlock_one(locks, child.address);
         }
-        for (index, piece) in part.pieces::<F>(node.level).take_while(|(earlier, _)| *earlier < index) {
+        for (index, piece) in area.pieces::<F>(node.level).take_while(|(earlier, _)| *earlier < index) {
             if let Slot::Table(child) = walk.slot(node, index) {
                 unlock(walk, locks, child, piece);
             }
@@ -89,36 +90,19 @@ fn unlock_one<L: TableLocks>(locks: &L, table: PhysAddr) {
     }
 }
 
-/// Unlocks a table and all below it that the part touches: those that were locked, and those that were made since.
+/// Unlocks a table and all below it that the area touches: those that were locked, and those that were made since.
 pub(super) fn unlock<F: TableFormat, W: TableWindow, L: TableLocks>(
     walk: Walk<'_, F, W>,
     locks: &L,
     node: Node<'_, F>,
-    part: Part,
+    area: Area,
 ) {
     if node.level != 0 {
-        for (index, piece) in part.pieces::<F>(node.level) {
+        for (index, piece) in area.pieces::<F>(node.level) {
             if let Slot::Table(child) = walk.slot(node, index) {
                 unlock(walk, locks, child, piece);
             }
         }
     }
     unlock_one(locks, node.address);
-}
-
-/// What an address below a node stands for.
-pub(super) fn find_below<F: TableFormat, W: TableWindow>(
-    walk: Walk<'_, F, W>,
-    node: Node<'_, F>,
-    address: VirtAddr,
-) -> Option<Hit<F>> {
-    let mut node = node;
-    loop {
-        let (level, index) = (node.level, F::index(address, node.level));
-        match walk.slot(node, index) {
-            Slot::Table(child) => node = child,
-            Slot::Leaf(entry) => return Some(Hit::new(entry, level, index, address)),
-            Slot::Absent(_) | Slot::Reserved => return None,
-        }
-    }
 }

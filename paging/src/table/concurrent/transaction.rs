@@ -4,23 +4,20 @@
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 
-use hectare_core::{FrameRun, Page, PageRun, Permissions, SharedFrameSource, VirtAddr};
+use hectare_core::{PageRun, SharedFrameSource};
 
-use super::empty::make_way;
+use super::area::Area;
 use super::grace::Grace;
 use super::locks::{Born, Lock, Refused, TableLocks};
-use super::search::{find_below, lock_below, lowest, pause, unlock};
+use super::search::{lock_below, lowest, pause, unlock};
 use super::{Flush, SharedTable};
-use crate::format;
-use crate::table::clear::{self, Books};
-use crate::table::fill::{self, Job, plan, run_of};
-use crate::table::flush::Span;
-use crate::table::lookup::Hit;
-use crate::table::memory::{Node, Reserve, Walk};
+use crate::table::memory::{Node, Walk};
 use crate::table::range::Part;
-use crate::table::runs::Runs;
-use crate::table::{Half, MapOptions, Mapping, TableError, TableFormat, TableWindow, change, harvest, split};
-use crate::{Attributes, Touched};
+use crate::table::{TableError, TableFormat, TableWindow, split};
+
+mod change;
+mod look;
+mod page;
 
 /// The exclusive right to change what some pages map, as long as it lives.
 ///
@@ -36,7 +33,7 @@ pub struct Transaction<'t, 's, F: TableFormat, W: TableWindow, S, L: TableLocks,
     shared: &'t SharedTable<'s, F, W, S, L, G>,
     /// The lowest table that covers the pages. Locked, so it stays linked.
     node: Node<'t, F>,
-    part: Part,
+    area: Area,
     /// Other roots link the tables: they stay.
     kept: bool,
     token: Flush,
@@ -48,7 +45,7 @@ impl<'t, 's, F: TableFormat, W: TableWindow, S: SharedFrameSource, L: TableLocks
     /// `None`: look again, or somebody has a lock and we do not `wait`.
     pub(super) fn begin(
         shared: &'t SharedTable<'s, F, W, S, L, G>,
-        part: Part,
+        area: Area,
         wait: bool,
     ) -> Result<Option<Self>, TableError> {
         let table = &shared.table;
@@ -58,7 +55,7 @@ impl<'t, 's, F: TableFormat, W: TableWindow, S: SharedFrameSource, L: TableLocks
         // its end may hold the lock.
         let search = || {
             shared.grace.read(|| {
-                let node = lowest(walk, table.root_node(walk)?, part);
+                let node = lowest(walk, table.root_node(walk)?, area.cover());
                 let word = shared.locks.word(node.address)?;
                 Some((node, word, word.try_lock()))
             })
@@ -75,114 +72,13 @@ impl<'t, 's, F: TableFormat, W: TableWindow, S: SharedFrameSource, L: TableLocks
             }
             return Ok(None);
         }
-        if !lock_below(walk, &shared.locks, node, part, wait) {
+        if !lock_below(walk, &shared.locks, node, area, wait) {
             word.unlock();
             return Ok(None);
         }
-        let root = F::index(part.first.into(), F::LEVELS - 1);
+        let root = F::index(area.low.first.into(), F::LEVELS - 1);
         let kept = node.level < F::LEVELS - 1 && table.pinned.holds(root);
-        Ok(Some(Self { shared, node, part, kept, token: shared.token() }))
-    }
-
-    /// As [`PageTable::map`](crate::PageTable::map), inside the pages. What fresh mappings owe is in the token. A leaf is no
-    /// larger than what one entry of the lowest covering table maps.
-    ///
-    /// # Errors
-    /// As [`PageTable::map`](crate::PageTable::map); and if the pages are not the transaction's. Nothing is changed then.
-    pub fn map(
-        &mut self,
-        first: Page,
-        frames: FrameRun,
-        attributes: Attributes,
-        options: MapOptions,
-    ) -> Result<(), TableError> {
-        let pages = run_of(first, frames)?;
-        let part = self.inside(pages)?;
-        let memory = frames.first().start(F::PAGE).ok_or(TableError::Range { pages })?;
-        let mut job = Job::<F>::new(part, memory, attributes, options)?;
-        let walk = self.walk();
-        job.top = job.top.min(self.node.level);
-        let needed = plan(walk, self.node, part, job.top)?;
-        let mut reserve = Reserve::take(needed, walk.window, &mut self.source())?;
-        if self.shared.table.pinned == Half::NONE {
-            // Others link what is pinned: the leaves go below such tables.
-            make_way(walk, self.node, part, job.top, &mut self.token);
-        }
-        fill::fill(walk, self.node, part, &job, &mut reserve);
-        reserve.give_back(walk.window, &mut self.source());
-        if !matches!(F::FRESH, format::Fresh::Nothing) {
-            self.token.add(Span::new(F::delinear(part.first), part.pages::<F>(), F::PAGE));
-        }
-        if F::ROOT_LATCHED {
-            self.token.add_reload();
-        }
-        Ok(())
-    }
-
-    /// As [`PageTable::unmap`](crate::PageTable::unmap), inside the pages. The frames may be used again when the token is
-    /// finished.
-    ///
-    /// # Errors
-    /// As [`PageTable::unmap`](crate::PageTable::unmap); and if the pages are not the transaction's. Nothing is changed then.
-    pub fn unmap(&mut self, pages: PageRun, report: impl FnMut(Mapping<F>)) -> Result<(), TableError> {
-        let part = self.cut(pages)?;
-        let pinned = self.shared.table.pinned;
-        let books = Books { settled: self.shared.is_settled(), pinned, kept: self.kept };
-        clear::unmap_below(self.walk(), self.node, part, books, &mut self.token, report);
-        Ok(())
-    }
-
-    /// As [`PageTable::protect`](crate::PageTable::protect), inside the pages.
-    ///
-    /// # Errors
-    /// As [`PageTable::protect`](crate::PageTable::protect); and if the pages are not the transaction's. Nothing is changed
-    /// then.
-    pub fn protect(&mut self, pages: PageRun, permissions: Permissions) -> Result<(), TableError> {
-        F::edit(Attributes::new(permissions), 0)?;
-        let part = self.cut(pages)?;
-        let settled = self.shared.is_settled();
-        let change = |attributes: Attributes| attributes.with_permissions(permissions);
-        let unsettles = change::change_below(self.walk(), self.node, part, settled, &mut self.token, change);
-        if unsettles && self.token.unsettled == 0 {
-            // Before the locks are given back: the next one on these pages knows.
-            self.token.unsettled = 1;
-            self.shared.unsettled.fetch_add(1, Relaxed);
-        }
-        Ok(())
-    }
-
-    /// As [`PageTable::harvest`](crate::PageTable::harvest), inside the pages.
-    ///
-    /// # Errors
-    /// As [`PageTable::harvest`](crate::PageTable::harvest); and if the pages are not the transaction's. Nothing is changed
-    /// then.
-    pub fn harvest(
-        &mut self,
-        pages: PageRun,
-        clear: Touched,
-        report: impl FnMut(Mapping<F>),
-    ) -> Result<(), TableError> {
-        let part = self.cut(pages)?;
-        harvest::harvest_below(self.walk(), self.node, part, clear, &mut self.token, report);
-        Ok(())
-    }
-
-    /// What an address of the pages stands for.
-    ///
-    /// # Errors
-    /// The address is not in the transaction's pages.
-    pub fn find(&self, address: VirtAddr) -> Result<Option<Hit<F>>, TableError> {
-        let page = Page::new(address.value() >> F::PAGE.log2());
-        self.inside(PageRun::new(page, 1).unwrap_or(fill::LAST))?;
-        Ok(find_below(self.walk(), self.node, address))
-    }
-
-    /// The runs of mappings that touch the pages, as [`PageTable::runs`](crate::PageTable::runs).
-    ///
-    /// # Errors
-    /// The pages are not the transaction's.
-    pub fn runs(&self, pages: PageRun) -> Result<Runs<'_, F, W>, TableError> {
-        Ok(Runs::below(self.walk(), Some(self.node), self.inside(pages)?))
+        Ok(Some(Self { shared, node, area, kept, token: shared.token() }))
     }
 
     /// Gives the locks back, and hands out what is owed, for [`SharedTable::finish`].
@@ -198,8 +94,7 @@ impl<'t, 's, F: TableFormat, W: TableWindow, S: SharedFrameSource, L: TableLocks
 
     fn inside(&self, pages: PageRun) -> Result<Part, TableError> {
         let part = Part::of::<F>(pages)?;
-        let inside = self.part.first <= part.first && part.last <= self.part.last;
-        if inside { Ok(part) } else { Err(TableError::Range { pages }) }
+        if self.area.holds(part) { Ok(part) } else { Err(TableError::Range { pages }) }
     }
 
     /// Cuts at the ends of the pages.
@@ -215,12 +110,26 @@ impl<'t, F: TableFormat, W: TableWindow, S, L: TableLocks, G> Transaction<'t, '_
     /// The pages that it may change.
     #[must_use]
     pub fn pages(&self) -> PageRun {
-        let first = Page::new(F::delinear(self.part.first).value() >> F::PAGE.log2());
-        PageRun::new(first, self.part.pages::<F>()).unwrap_or(fill::LAST)
+        self.area.low.run::<F>()
+    }
+
+    /// Those of the other place, if it is on two: `pages` are the lower ones.
+    #[must_use]
+    pub fn other_pages(&self) -> Option<PageRun> {
+        self.area.high.map(Part::run::<F>)
     }
 
     fn walk(&self) -> Walk<'t, F, W> {
         Walk::new(&self.shared.table.window)
+    }
+
+    /// What the calls owe unsettles the table: noted before the locks are given back, so that the next one on these pages
+    /// knows.
+    fn unsettle(&mut self) {
+        if self.token.unsettled == 0 {
+            self.token.unsettled = 1;
+            self.shared.unsettled.fetch_add(1, Relaxed);
+        }
     }
 
     /// The tables that were unlinked are strays from now on.
@@ -242,6 +151,6 @@ impl<F: TableFormat, W: TableWindow, S, L: TableLocks, G> fmt::Debug for Transac
 impl<F: TableFormat, W: TableWindow, S, L: TableLocks, G> Drop for Transaction<'_, '_, F, W, S, L, G> {
     fn drop(&mut self) {
         self.abandon();
-        unlock(self.walk(), &self.shared.locks, self.node, self.part);
+        unlock(self.walk(), &self.shared.locks, self.node, self.area);
     }
 }

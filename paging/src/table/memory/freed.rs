@@ -4,7 +4,7 @@
 //! processor that still walks a freed table finds nothing there.
 #![expect(unsafe_code, reason = "walks unlinked tables, and gives their frames back")]
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use hectare_core::{FrameSource, PhysAddr};
 
@@ -16,13 +16,17 @@ use crate::{AtomicEntry, Entry, Kind};
 impl<'t, F: TableFormat, W: TableWindow> Walk<'t, F, W> {
     /// Puts a table that was just unlinked, with all that hangs below it, on a list, of which it becomes the first. Its
     /// first entry becomes the list's link, so a table below that one becomes a member of its own: O(levels).
+    ///
+    /// A lookup of another CPU may still be in the table, and finds nothing at its first entry. Who finds that also finds,
+    /// after an acquire fence, whatever stands in the table's place.
     pub(in crate::table) fn retire(self, node: Node<'t, F>, freed: &mut Freed) {
         if let Some(child) = self.child(node, 0) {
             self.retire(child, freed);
         }
         self.window.step(node.address);
         if let Some(first) = node.cells.first() {
-            first.store(freed.link::<F>(), Relaxed);
+            let planted = cfg!(hectare_plant = "table_retire_relaxed");
+            first.store(freed.link::<F>(), if planted { Relaxed } else { Release });
         }
         #[expect(clippy::cast_possible_truncation, reason = "levels are few")]
         let level = node.level as u8;
