@@ -196,10 +196,10 @@ impl<S: FrameSource, W: PhysWindow> Back<S, W> {
             }
             return;
         };
-        let owner = slabs.owner;
+        let finder = self.memory.finder(geometry, slabs.owner);
         let refused = slabs.give_batch(geometry, blocks, |address| {
             // SAFETY: the caller's promise: an object of a live slab of this class.
-            unsafe { self.memory.slab_at(geometry, owner, address) }
+            unsafe { finder.as_ref()?.slab_at(address) }
         });
         self.rejected = self.rejected.saturating_add(refused);
         let keep = Self::keep(slabs);

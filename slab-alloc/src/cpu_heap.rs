@@ -37,7 +37,7 @@ struct Own(Front);
 /// * A block may be freed on any CPU; it goes to that CPU's front. What piles up there beyond the slots of its class goes
 ///   to the slabs, where every CPU finds it.
 /// * If the lock is held further up the call stack and can tell, a free waits in a mailbox and an allocation is refused.
-/// * The front of a CPU takes 9 KiB of this value.
+/// * The front of a CPU takes 12 KiB of this value.
 pub struct CpuHeap<P, L, S: FrameSource, W: PhysWindow, const CPUS: usize> {
     pin: P,
     fronts: [UnsafeCell<Own>; CPUS],

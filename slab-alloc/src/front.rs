@@ -16,33 +16,34 @@ use core::ptr::NonNull;
 
 use crate::size_class::{CLASSES, size_of_class};
 
-/// Slots of all classes: a power of two, so that an index is masked instead of checked.
-const SLOTS: usize = if cfg!(hectare_loom) { 256 } else { 1024 };
+/// Slots of all classes.
+const SLOTS: usize = FLOORS[CLASSES - 1] as usize + capacity(CLASSES - 1) as usize + 1;
 
-/// Heads, padded to a power of two for the same reason.
+/// Heads, padded to a power of two, so that a class is masked instead of checked.
 const HEADS: usize = CLASSES.next_power_of_two();
 
-/// Blocks that a class may have: 8 KiB of them, 4 to 30.
+/// Blocks that a class may have: 16 KiB of them, at most 30; of larger ones up to 12, as long as they are 96 KiB together.
 const fn capacity(class: usize) -> u16 {
-    match 8192 / size_of_class(class) {
+    let size = size_of_class(class);
+    match (16384 / size, 98304 / size) {
         _ if cfg!(hectare_loom) => 2,
-        0..=4 => 4,
-        30.. => 30,
+        (30.., _) => 30,
         #[expect(clippy::cast_possible_truncation, reason = "less than 30")]
-        some => some as u16,
+        (some @ 12.., _) => some as u16,
+        (_, 12..) => 12,
+        #[expect(clippy::cast_possible_truncation, reason = "less than 12")]
+        (_, some) => some as u16,
     }
 }
 
 /// The slot at the floor of each class.
-static FLOORS: [u16; CLASSES] = {
+const FLOORS: [u16; CLASSES] = {
     let mut floors = [0; CLASSES];
     let mut class = 1;
     while class < CLASSES {
         floors[class] = floors[class - 1] + capacity(class - 1) + 1;
         class += 1;
     }
-    let end = floors[CLASSES - 1] + capacity(CLASSES - 1);
-    assert!((end as usize) < SLOTS, "the classes have slots of their own");
     floors
 };
 
@@ -83,7 +84,7 @@ impl Front {
     #[inline(always)]
     pub(crate) fn pop(&mut self, class: usize) -> Option<NonNull<u8>> {
         let top = self.head(class).top;
-        let block = self.slots[usize::from(top) & (SLOTS - 1)]?;
+        let block = (*self.slots.get(usize::from(top))?)?;
         self.head(class).top = top.wrapping_sub(1);
         Some(block)
     }
@@ -96,8 +97,9 @@ impl Front {
             return false;
         }
         let top = head.top.wrapping_add(1);
-        head.top = top;
-        self.slots[usize::from(top) & (SLOTS - 1)] = Some(block);
+        let Some(slot) = self.slots.get_mut(usize::from(top)) else { return false };
+        *slot = Some(block);
+        self.head(class).top = top;
         true
     }
 

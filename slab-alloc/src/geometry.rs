@@ -231,13 +231,11 @@ impl Geometry {
     /// The index of the object that begins `offset` bytes after object 0; `None` if none begins there.
     ///
     /// Exact: with `m = ⌈2^40 / d⌉`, `offset · m / 2^40` exceeds `offset / d` by less than `offset / 2^40 ≤ 1 / d`, since
-    /// the offset is below the slab's size, and that times `d` is at most 2^40 (`with_frames`).
+    /// the offset is below the slab's size, and that times `d` is at most 2^40 (`with_frames`). An offset beyond the slab
+    /// gives any number, which is no object's, or not at this offset.
     #[inline(always)]
     pub(crate) const fn index_of(&self, offset: usize) -> Option<usize> {
-        if offset >= self.slab_bytes {
-            return None;
-        }
-        let index = ((offset as u64 * self.reciprocal) >> 40) as usize;
+        let index = ((offset as u64).wrapping_mul(self.reciprocal) >> 40) as usize;
         if index < self.count && index * self.stride == offset { Some(index) } else { None }
     }
 }

@@ -69,7 +69,7 @@ impl<S: FrameSource, W: PhysWindow> SlabHeap<S, W> {
         self
     }
 
-    /// Moves every block of the front to its slab. O(blocks in the front), at most 1024.
+    /// Moves every block of the front to its slab. O(blocks in the front), at most 1300.
     pub fn flush(&mut self) {
         exchange::flush(&mut self.front, &mut self.back);
     }
@@ -123,6 +123,22 @@ impl<S: FrameSource, W: PhysWindow> SlabHeap<S, W> {
         self.front.push(class, block);
     }
 
+    #[inline(always)]
+    fn take(&mut self, class: usize) -> Result<NonNull<u8>, AllocError> {
+        if let Some(block) = self.front.pop(class) {
+            return Ok(block);
+        }
+        // The reason of a refusal is kept aside, so that the short way's result stays in a register.
+        self.refill(class).ok_or(self.back.refusal)
+    }
+
+    #[inline(always)]
+    fn put(&mut self, class: usize, block: NonNull<u8>) {
+        if !self.front.push(class, block) {
+            self.overflow(class, block);
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn allocate_large(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
@@ -155,11 +171,7 @@ unsafe impl<S: FrameSource, W: PhysWindow> ByteAllocator for SlabHeap<S, W> {
     #[inline]
     fn allocate(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
         let Some(class) = class_of_layout(layout) else { return self.allocate_large(layout) };
-        if let Some(block) = self.front.pop(class) {
-            return Ok(block);
-        }
-        // The reason of a refusal is kept aside, so that the short way's result stays in a register.
-        self.refill(class).ok_or(self.back.refusal)
+        self.take(class)
     }
 
     #[inline]
@@ -168,9 +180,7 @@ unsafe impl<S: FrameSource, W: PhysWindow> ByteAllocator for SlabHeap<S, W> {
             // SAFETY: the caller's promise.
             return unsafe { self.free_large(block, layout) };
         };
-        if !self.front.push(class, block) {
-            self.overflow(class, block);
-        }
+        self.put(class, block);
         Ok(())
     }
 
@@ -201,20 +211,26 @@ unsafe impl<S: FrameSource, W: PhysWindow> ByteAllocator for SlabHeap<S, W> {
     ) -> Result<NonNull<u8>, AllocError> {
         // SAFETY: the caller's promises: the size, rounded up to the alignment, is at most isize::MAX; 0 is too.
         let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
-        let stays = match (class_of_layout(layout), class_of_layout(new_layout)) {
-            (Some(old), Some(new)) => old == new,
-            (None, None) => exchange::frames::<S>(layout) == exchange::frames::<S>(new_layout),
-            _ => false,
-        };
-        if stays {
-            return Ok(block);
+        let shorter = layout.size().min(new_size);
+        match (class_of_layout(layout), class_of_layout(new_layout)) {
+            (Some(old), Some(new)) if old == new => Ok(block),
+            (Some(old), Some(new)) => {
+                let moved = self.take(new)?;
+                // SAFETY: (1) both blocks are live and at least that long; (2) they do not overlap (promise 3).
+                unsafe { moved.copy_from_nonoverlapping(block, shorter) };
+                self.put(old, block);
+                Ok(moved)
+            }
+            (None, None) if exchange::frames::<S>(layout) == exchange::frames::<S>(new_layout) => Ok(block),
+            _ => {
+                let moved = self.allocate(new_layout)?;
+                // SAFETY: as above.
+                unsafe { moved.copy_from_nonoverlapping(block, shorter) };
+                // SAFETY: the caller's promise; the copy is done.
+                unsafe { self.deallocate(block, layout) }?;
+                Ok(moved)
+            }
         }
-        let moved = self.allocate(new_layout)?;
-        // SAFETY: (1) both blocks are live and at least that long; (2) they do not overlap (promise 3).
-        unsafe { moved.copy_from_nonoverlapping(block, layout.size().min(new_size)) };
-        // SAFETY: the caller's promise; the copy is done.
-        unsafe { self.deallocate(block, layout) }?;
-        Ok(moved)
     }
 }
 

@@ -89,7 +89,6 @@ impl<S: FrameSource, W: PhysWindow> Memory<S, W> {
         Ok(())
     }
 
-    #[inline(always)]
     fn physical(&self, address: usize) -> Option<u64> {
         Some((address as u64).wrapping_sub(self.distance?))
     }
@@ -151,21 +150,58 @@ impl<S: FrameSource, W: PhysWindow> Memory<S, W> {
         unsafe { self.give(base, u64::from(geometry.frames())) }
     }
 
+    /// What finds the slabs of `owner`; `None` if no slab was laid yet.
+    #[inline(always)]
+    pub(crate) fn finder(&self, geometry: &Geometry, owner: u32) -> Option<Finder<'_, W>> {
+        let (mask, bytes) = (!geometry.mask(), geometry.slab_bytes as u64);
+        Some(Finder {
+            window: &self.window,
+            distance: self.distance?,
+            mask,
+            bytes,
+            header: geometry.header,
+            owner,
+        })
+    }
+
     /// The slab of `owner` that `address` lies in.
+    ///
+    /// # Safety
+    /// As [`Finder::slab_at`].
+    #[inline(always)]
+    pub(crate) unsafe fn slab_at(&self, geometry: &Geometry, owner: u32, address: usize) -> Option<Slab> {
+        // SAFETY: the caller's promise.
+        unsafe { self.finder(geometry, owner)?.slab_at(address) }
+    }
+}
+
+/// Finds the slabs of one owner: what is the same for all addresses is looked up once.
+#[derive(Debug)]
+pub(crate) struct Finder<'a, W> {
+    window: &'a W,
+    distance: u64,
+    mask: u64,
+    bytes: u64,
+    header: usize,
+    owner: u32,
+}
+
+impl<W: PhysWindow> Finder<'_, W> {
+    /// The slab of the owner that `address` lies in.
     ///
     /// # Safety
     /// If the window shows memory there, then the place where a header would be is initialised: so it is if the address
     /// is that of an object of a slab of this geometry that was laid here and not released.
     #[inline(always)]
-    pub(crate) unsafe fn slab_at(&self, geometry: &Geometry, owner: u32, address: usize) -> Option<Slab> {
-        let start = PhysAddr::new(self.physical(address)? & !geometry.mask());
-        let base = self.window.pointer(start, geometry.slab_bytes as u64)?;
+    pub(crate) unsafe fn slab_at(&self, address: usize) -> Option<Slab> {
+        let start = PhysAddr::new((address as u64).wrapping_sub(self.distance) & self.mask);
+        let base = self.window.pointer(start, self.bytes)?;
         // The window is linear as far as we took frames; elsewhere this need not hold.
-        if base.addr().get() as u64 != start.value().wrapping_add(self.distance?) {
+        if base.addr().get() as u64 != start.value().wrapping_add(self.distance) {
             return None;
         }
         // SAFETY: the window's promise: valid for a whole slab; a multiple of a word, as the distance and the slab's size
         // are; initialised by the caller's promise.
-        unsafe { Slab::at(base, geometry, owner) }
+        unsafe { Slab::at(base, self.header, self.owner) }
     }
 }

@@ -78,11 +78,12 @@ impl Slab {
     /// The slab whose memory begins at `base`, if its header says that it belongs to `owner`.
     ///
     /// # Safety
-    /// `base` is valid for reads of a slab of this geometry, aligned to a word, and the place of its header initialised.
+    /// `base` is valid for reads of a slab whose header lies at this offset, aligned to a word, and the place of its header
+    /// initialised.
     #[inline(always)]
-    pub(crate) unsafe fn at(base: NonNull<u8>, geometry: &Geometry, owner: u32) -> Option<Self> {
-        // SAFETY: the header's place lies inside the slab (geometry).
-        let this = Self(unsafe { base.add(geometry.header) }.cast::<Header>());
+    pub(crate) unsafe fn at(base: NonNull<u8>, header: usize, owner: u32) -> Option<Self> {
+        // SAFETY: the header's place lies inside the slab (caller).
+        let this = Self(unsafe { base.add(header) }.cast::<Header>());
         if this.header().owner == owner { Some(this) } else { None }
     }
 
@@ -211,11 +212,18 @@ impl Slab {
 
     /// Takes object `index` back; `false` if it is not handed out.
     #[inline(always)]
-    pub(crate) fn give_taken(self, index: usize) -> bool {
-        if self.is_free(index) && !cfg!(hectare_plant = "slab_double_free") {
+    pub(crate) fn give_taken(mut self, index: usize) -> bool {
+        let word = index / BITS;
+        let (bits, bit) = (self.word(word), 1 << (index % BITS));
+        if bits & bit != 0 && !cfg!(hectare_plant = "slab_double_free") {
             return false;
         }
-        self.give(index);
+        self.set_word(word, bits | bit);
+        let header = self.header_mut();
+        if bits == 0 {
+            header.summary |= 1 << word;
+        }
+        header.taken = header.taken.wrapping_sub(1);
         true
     }
 

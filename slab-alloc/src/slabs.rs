@@ -186,7 +186,7 @@ impl Slabs {
     pub(crate) fn take(&mut self, geometry: &Geometry, candidate: Candidate) -> NonNull<u8> {
         candidate.slab.take(candidate.index);
         self.taken += 1;
-        self.rebin(geometry, candidate.slab);
+        self.rebin(geometry.count, candidate.slab);
         candidate.slab.object(geometry, candidate.index)
     }
 
@@ -212,7 +212,7 @@ impl Slabs {
             }
         }
         self.taken += count;
-        self.rebin(geometry, slab);
+        self.rebin(geometry.count, slab);
         count
     }
 
@@ -224,7 +224,7 @@ impl Slabs {
         while let Some(slab) = self.fullest() {
             let count = slab.take_batch(geometry, rest);
             self.taken += count;
-            self.rebin(geometry, slab);
+            self.rebin(geometry.count, slab);
             let left = rest.len() - count;
             if left == 0 || count == 0 {
                 rest = rest.get_mut(..left).unwrap_or(&mut []);
@@ -241,30 +241,36 @@ impl Slabs {
     /// `find` gives the slab that an address lies in.
     ///
     /// Where the next object lies cannot be foretold: so what is done for each is the same, without a branch on it, and a
-    /// slab is looked at again only when it leaves its bin.
-    #[inline]
+    /// slab is looked at again only when it leaves its bin. Not inlined, so that the loop has all registers.
+    #[inline(never)]
     pub(crate) fn give_batch(
         &mut self,
         geometry: &Geometry,
         blocks: &[Option<NonNull<u8>>],
         find: impl Fn(usize) -> Option<Slab>,
     ) -> u64 {
-        let (mut given, mut refused) = (0, 0);
+        // A copy, so that nothing of it is read again after each write to a slab.
+        let geometry = *geometry;
+        let mut given = 0;
         for block in blocks.iter().flatten() {
             let address = block.addr().get();
-            let found = find(address).and_then(|slab| Some((slab, slab.index_of(geometry, address)?)));
-            match found {
-                Some((slab, index)) if slab.give_taken(index) => {
-                    given += 1;
-                    if slab.taken() < slab.least() {
-                        self.rebin(geometry, slab);
-                    }
+            let Some(slab) = find(address) else { continue };
+            let Some(index) = slab.index_of(&geometry, address) else { continue };
+            if slab.give_taken(index) {
+                given += 1;
+                if slab.taken() < slab.least() {
+                    self.leaves_bin(geometry.count, slab);
                 }
-                _ => refused += 1,
             }
         }
         self.taken -= given;
-        refused
+        (blocks.len() - given) as u64
+    }
+
+    /// Out of line, so that the loop above keeps its registers.
+    #[inline(never)]
+    fn leaves_bin(&mut self, count: usize, slab: Slab) {
+        self.rebin(count, slab);
     }
 
     /// The index of the object of `slab` that begins at `address`, if that object is handed out.
@@ -280,15 +286,15 @@ impl Slabs {
     pub(crate) fn give(&mut self, geometry: &Geometry, slab: Slab, index: usize) {
         slab.give(index);
         self.taken -= 1;
-        self.rebin(geometry, slab);
+        self.rebin(geometry.count, slab);
     }
 
     #[inline]
-    fn rebin(&mut self, geometry: &Geometry, slab: Slab) {
-        let (old, new) = (slab.bin(), Self::bin(slab.taken(), geometry.count));
+    fn rebin(&mut self, count: usize, slab: Slab) {
+        let (old, new) = (slab.bin(), Self::bin(slab.taken(), count));
         if old != new {
             self.unlink(slab);
-            self.push(slab, new, geometry.count);
+            self.push(slab, new, count);
             self.empty = self.empty + usize::from(new == EMPTY) - usize::from(old == EMPTY);
         }
     }

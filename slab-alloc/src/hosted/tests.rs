@@ -312,13 +312,13 @@ fn idle_caches_and_free_spans_go_back_with_time() {
     let process = process();
     let heap = process.enter().unwrap();
     let turn = |millis| process.system.clock.fetch_add(millis, Ordering::Relaxed);
-    let count = if cfg!(miri) { 600 } else { 20_000 };
+    let (count, others) = if cfg!(miri) { (200, 60) } else { (20_000, 200) };
     let blocks: Vec<_> = (0..count).map(|_| allocate(process, heap, 256)).collect();
     blocks.iter().for_each(|block| free(process, heap, *block));
     // Further activity of another class, of the kind that takes slow paths.
     for _ in 0..6 {
         turn(200);
-        let other: Vec<_> = (0..200).map(|_| allocate(process, heap, 2048)).collect();
+        let other: Vec<_> = (0..others).map(|_| allocate(process, heap, 2048)).collect();
         other.iter().for_each(|block| free(process, heap, *block));
     }
     heap.flush_all(process);
