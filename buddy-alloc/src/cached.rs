@@ -13,20 +13,22 @@
 
 use core::fmt;
 
-use hectare_core::sync::UnsafeCell;
-use hectare_core::sync::atomic::{AtomicUsize, Ordering};
+use hectare_core::sync::atomic::Ordering;
 use hectare_core::{
-    AllocError, CpuPin, Frame, FrameRequest, FrameRun, FreeError, Order, PageSize, SharedFrameSource, Slot,
+    AllocError, CpuPin, FrameRequest, FrameRun, FreeError, Order, PageSize, SharedFrameSource,
 };
 
 use crate::group::GroupSource;
-use cache::{Cache, Told};
 
+mod allocate;
 mod cache;
+mod free;
+mod keep;
+mod per_cpu;
 mod tray;
 
-pub use cache::Keep;
-use tray::NOTHING;
+pub use keep::Keep;
+use per_cpu::PerCpu;
 
 /// A shared source with a cache for each CPU.
 ///
@@ -75,58 +77,6 @@ pub struct Cached<S, C, const SLOTS: usize, const N: usize = 2> {
     slots: [PerCpu<N>; SLOTS],
 }
 
-/// One CPU's cache, apart from the others' cache lines.
-#[repr(align(128))]
-struct PerCpu<const N: usize> {
-    cache: UnsafeCell<Cache<N>>,
-    /// How many frames it keeps, and how many blocks the source refused; written under the slot.
-    kept: AtomicUsize,
-    refused: AtomicUsize,
-}
-
-// SAFETY: the cell is reached only through `with_cache`, whose callers hold its slot; the rest is atomic.
-unsafe impl<const N: usize> Sync for PerCpu<N> {}
-
-impl<const N: usize> PerCpu<N> {
-    hectare_core::const_unless_loom! {
-        fn new() -> Self {
-            Self {
-                cache: UnsafeCell::new(Cache::EMPTY),
-                kept: AtomicUsize::new(0),
-                refused: AtomicUsize::new(0),
-            }
-        }
-    }
-
-    /// Runs `f` with the cache.
-    ///
-    /// # Safety
-    /// The caller holds this slot until `f` returns, and `f` does not come back here.
-    #[inline(always)]
-    unsafe fn with_cache<R>(&self, f: impl FnOnce(&mut Cache<N>) -> R) -> R {
-        self.cache.with_mut(|cache| {
-            // SAFETY: the caller holds the slot, so nobody else reaches the cell (CpuPin), and `f` does not either.
-            f(unsafe { &mut *cache })
-        })
-    }
-
-    /// Publishes what a call told.
-    fn publish(&self, told: Told) {
-        self.kept.store(told.kept, Ordering::Relaxed);
-        if told.refused != 0 {
-            self.refused.store(self.refused.load(Ordering::Relaxed) + told.refused, Ordering::Relaxed);
-        }
-    }
-}
-
-/// How an attempt to serve from a cache ended.
-enum Attempt {
-    Done(Frame),
-    /// With a slot held, and without.
-    Refused(AllocError),
-    NoSlot(AllocError),
-}
-
 impl<S, C, const SLOTS: usize, const N: usize> Cached<S, C, SLOTS, N> {
     /// Empty caches over `source`, for the CPUs that `cpu` tells apart; those from slot `SLOTS` on have none. `keep` says
     /// which orders are kept.
@@ -165,226 +115,6 @@ impl<S, C, const SLOTS: usize, const N: usize> Cached<S, C, SLOTS, N> {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.slots.iter().map(|slot| slot.refused.load(Ordering::Relaxed) as u64).sum()
-    }
-}
-
-impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize> Cached<S, C, SLOTS, N> {
-    /// Takes a block of 2^k frames: as [`allocate_frames`](SharedFrameSource::allocate_frames), for an order.
-    ///
-    /// # Errors
-    /// As there.
-    #[inline]
-    pub fn allocate_order(&self, order: Order) -> Result<Frame, AllocError> {
-        if order == Order::ZERO && self.keeps_frames_first() {
-            return self.take_at_hand(0).map_or_else(|| self.allocate_batch(0), Ok);
-        }
-        self.allocate_more(order)
-    }
-
-    /// Gives a block of 2^k frames back: as [`free_frames`](SharedFrameSource::free_frames), for an order.
-    ///
-    /// # Safety
-    /// As there.
-    ///
-    /// # Errors
-    /// As there; [`FreeError::Foreign`] if the block would end beyond the last frame number.
-    #[inline]
-    pub unsafe fn free_order(&self, first: Frame, order: Order) -> Result<(), FreeError> {
-        if order == Order::ZERO && self.keeps_frames_first() && self.keep_frame_at_hand(first) {
-            return Ok(());
-        }
-        // SAFETY: the caller's promise is the one asked for.
-        unsafe { self.free_more(first, order) }
-    }
-
-    /// Empties the caller's cache and those of all CPUs that can be drained. Not to be called inside
-    /// [`CpuPin::with`]. O(cached blocks).
-    pub fn drain(&self) {
-        self.cpu.with(|slot| {
-            if let Some(slot) = slot {
-                // SAFETY: the slot is ours until this closure returns.
-                unsafe { Self::drain_slot(&self.source, &self.slots, &self.keep, slot) };
-            }
-        });
-        let (source, slots, keep) = (&self.source, &self.slots, &self.keep);
-        if cfg!(hectare_plant = "cache_unheld") {
-            // SAFETY: none; this is the planted fault: caches are emptied whoever uses them.
-            (0..).zip(slots).for_each(|(slot, _)| unsafe {
-                Self::drain_slot(source, slots, keep, Slot::new(slot));
-            });
-            return;
-        }
-        // SAFETY: `request_drain` runs the closure while the slot is exclusively its.
-        self.cpu.request_drain(&|slot| unsafe { Self::drain_slot(source, slots, keep, slot) });
-    }
-
-    /// Empties one cache into the source.
-    ///
-    /// # Safety
-    /// The caller holds the slot until this returns.
-    unsafe fn drain_slot(source: &S, slots: &[PerCpu<N>], keep: &[Keep; N], slot: Slot) {
-        let Some(per_cpu) = slots.get(usize::from(slot.number())) else { return };
-        // SAFETY: (1) the caller holds the slot; (2) the source does not come back here with a slot that is held.
-        let told = unsafe { per_cpu.with_cache(|cache| cache.drain(source, keep)) };
-        per_cpu.publish(told);
-    }
-
-    /// The cache of a slot, if it has one.
-    #[inline(always)]
-    fn per_cpu(&self, slot: Option<Slot>) -> Option<&PerCpu<N>> {
-        self.slots.get(usize::from(slot?.number()))
-    }
-
-    /// Whether the first of the chosen orders is 0: it has a path of its own.
-    #[inline(always)]
-    fn keeps_frames_first(&self) -> bool {
-        self.keep.first().is_some_and(|keep| keep.order == Order::ZERO)
-    }
-
-    /// A block of a chosen order that the cache has at hand.
-    #[inline(always)]
-    fn take_at_hand(&self, kind: usize) -> Option<Frame> {
-        let block = self.cpu.with(|slot| match self.per_cpu(slot) {
-            // SAFETY: (1) `with` holds the slot until this returns; (2) the closure only touches the cache.
-            Some(per_cpu) => unsafe { per_cpu.with_cache(|cache| cache.take(kind)) },
-            None => NOTHING,
-        });
-        if block == NOTHING { None } else { Some(self.keep[kind % N].frame(block)) }
-    }
-
-    /// What is no frame, or frames are not the first of the chosen orders.
-    #[inline(never)]
-    fn allocate_more(&self, order: Order) -> Result<Frame, AllocError> {
-        match self.keep.iter().position(|keep| keep.order == order) {
-            Some(kind) => self.take_at_hand(kind).map_or_else(|| self.allocate_batch(kind), Ok),
-            None => self.allocate_uncached(FrameRequest::order(order)).map(FrameRun::first),
-        }
-    }
-
-    /// What the cache does not have at hand.
-    #[inline(never)]
-    fn allocate_batch(&self, kind: usize) -> Result<Frame, AllocError> {
-        match self.cpu.with(|slot| self.fetch(slot, kind)) {
-            Attempt::Done(frame) => Ok(frame),
-            Attempt::Refused(error) => self.drain_and_retry(self.keep[kind % N].request(), error),
-            Attempt::NoSlot(error) => Err(error),
-        }
-    }
-
-    fn fetch(&self, slot: Option<Slot>, kind: usize) -> Attempt {
-        let keep = &self.keep[kind % N];
-        let Some(per_cpu) = self.per_cpu(slot) else {
-            return match self.source.allocate_frames(keep.request()) {
-                Ok(run) => Attempt::Done(run.first()),
-                Err(error) if slot.is_some() => Attempt::Refused(error),
-                Err(error) => Attempt::NoSlot(error),
-            };
-        };
-        // SAFETY: (1) `with` holds the slot until this returns; (2) the source does not come back here with a slot that is
-        // held.
-        let (taken, told) =
-            unsafe { per_cpu.with_cache(|cache| cache.fetch(&self.source, &self.keep, kind)) };
-        per_cpu.publish(told);
-        match taken {
-            Ok(block) => Attempt::Done(keep.frame(block)),
-            Err(error) => Attempt::Refused(error),
-        }
-    }
-
-    #[inline(never)]
-    fn allocate_uncached(&self, request: FrameRequest) -> Result<FrameRun, AllocError> {
-        match self.source.allocate_frames(request) {
-            Err(error @ (AllocError::OutOfMemory | AllocError::Fragmented)) => {
-                if self.cpu.with(|slot| slot.is_some()) {
-                    self.drain_and_retry(request, error)
-                        .and_then(|first| FrameRun::new(first, request.count.get()).ok_or(error))
-                } else {
-                    Err(error)
-                }
-            }
-            done => done,
-        }
-    }
-
-    /// Empties all caches that can be reached, and tries once more. Nobody may hold a slot up the call stack.
-    #[cold]
-    fn drain_and_retry(&self, request: FrameRequest, error: AllocError) -> Result<Frame, AllocError> {
-        if !matches!(error, AllocError::OutOfMemory | AllocError::Fragmented) {
-            return Err(error);
-        }
-        // The planted fault: other CPUs keep what they have.
-        if !cfg!(hectare_plant = "cache_no_drain") {
-            self.drain();
-        }
-        // The caller may run on another CPU now: that one's cache is emptied too.
-        self.cpu.with(|slot| {
-            if let Some(slot) = slot {
-                // SAFETY: the slot is ours until this closure returns.
-                unsafe { Self::drain_slot(&self.source, &self.slots, &self.keep, slot) };
-            }
-            self.source.allocate_frames(request).map(FrameRun::first)
-        })
-    }
-
-    /// Keeps a frame that the cache has a place for at hand; whether it did.
-    #[inline(always)]
-    fn keep_frame_at_hand(&self, frame: Frame) -> bool {
-        self.cpu.with(|slot| match self.per_cpu(slot) {
-            // SAFETY: (1) `with` holds the slot until this returns; (2) the closure only touches the cache.
-            Some(per_cpu) => unsafe { per_cpu.with_cache(|cache| cache.give_frame(frame)) },
-            None => false,
-        })
-    }
-
-    /// Keeps a block of a chosen order that the cache has a place for at hand; whether it did.
-    #[inline(always)]
-    fn keep_at_hand(&self, kind: usize, first: Frame) -> bool {
-        self.cpu.with(|slot| match self.per_cpu(slot) {
-            // SAFETY: (1) `with` holds the slot until this returns; (2) the closure only touches the cache.
-            Some(per_cpu) => unsafe {
-                per_cpu.with_cache(|cache| cache.give_at_hand(&self.keep, kind, first))
-            },
-            None => false,
-        })
-    }
-
-    /// Gives back what is no frame that has a place at hand.
-    ///
-    /// # Safety
-    /// The caller owns the block, obtained from this source, and nothing uses it any more.
-    #[inline(never)]
-    unsafe fn free_more(&self, first: Frame, order: Order) -> Result<(), FreeError> {
-        let kind = self.keep.iter().position(|keep| keep.order == order);
-        if kind.is_some_and(|kind| self.keep_at_hand(kind, first)) {
-            return Ok(());
-        }
-        let run = FrameRun::of_order(first, order).ok_or(FreeError::Foreign)?;
-        match kind {
-            // SAFETY: the caller's promise is the one asked for.
-            Some(kind) => unsafe { self.free_chosen(kind, run) },
-            // SAFETY: the caller's promise is the one asked for.
-            None => unsafe { self.source.free_frames(run) },
-        }
-    }
-
-    /// Gives a block of a chosen order to the cache, or to the source without a slot.
-    ///
-    /// # Safety
-    /// The caller owns the run, obtained from this source, and nothing uses it any more.
-    #[inline(never)]
-    unsafe fn free_chosen(&self, kind: usize, run: FrameRun) -> Result<(), FreeError> {
-        self.cpu.with(|slot| {
-            let Some(per_cpu) = self.per_cpu(slot) else {
-                // SAFETY: the caller's promise is the one asked for.
-                return unsafe { self.source.free_frames(run) };
-            };
-            // SAFETY: (1) `with` holds the slot until this returns; (2) the source does not come back here with a slot that
-            // is held.
-            let (given, told) =
-                unsafe { per_cpu.with_cache(|cache| cache.give(&self.source, &self.keep, kind, run)) };
-            per_cpu.publish(told);
-            given
-        })
     }
 }
 

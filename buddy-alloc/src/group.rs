@@ -62,23 +62,7 @@ pub unsafe trait GroupSource: SharedFrameSource {
     /// # Errors
     /// Fails iff not one block of this order is free: as [`SharedFrameSource::allocate_frames`].
     fn allocate_group(&self, order: Order, most: NonZero<u32>) -> Result<Group, AllocError> {
-        let mut log2 = most.ilog2().min(Group::LOG2);
-        loop {
-            let whole = u32::from(order.get()) + log2;
-            let found = match u8::try_from(whole).ok().and_then(Order::new) {
-                Some(whole) => self.allocate_frames(FrameRequest::order(whole)),
-                None => Err(AllocError::TooLarge),
-            };
-            match found {
-                Ok(run) => {
-                    let first = Group::of(run.first(), order);
-                    let lowest = u64::MAX >> (u64::BITS - (1 << log2));
-                    return Ok(Group { blocks: lowest << first.blocks.trailing_zeros(), ..first });
-                }
-                Err(error) if log2 == 0 => return Err(error),
-                Err(_) => log2 -= 1,
-            }
-        }
+        as_one_run(self, order, most)
     }
 
     /// Gives all blocks of a group back, also those after one that is refused.
@@ -96,6 +80,31 @@ pub unsafe trait GroupSource: SharedFrameSource {
             refused += u32::from(given.is_err());
         }
         NonZero::new(refused).map_or(Ok(()), Err)
+    }
+}
+
+/// See [`GroupSource::allocate_group`].
+fn as_one_run<S: SharedFrameSource + ?Sized>(
+    source: &S,
+    order: Order,
+    most: NonZero<u32>,
+) -> Result<Group, AllocError> {
+    let mut log2 = most.ilog2().min(Group::LOG2);
+    loop {
+        let whole = u32::from(order.get()) + log2;
+        let found = match u8::try_from(whole).ok().and_then(Order::new) {
+            Some(whole) => source.allocate_frames(FrameRequest::order(whole)),
+            None => Err(AllocError::TooLarge),
+        };
+        match found {
+            Ok(run) => {
+                let first = Group::of(run.first(), order);
+                let lowest = u64::MAX >> (u64::BITS - (1 << log2));
+                return Ok(Group { blocks: lowest << first.blocks.trailing_zeros(), ..first });
+            }
+            Err(error) if log2 == 0 => return Err(error),
+            Err(_) => log2 -= 1,
+        }
     }
 }
 
@@ -122,7 +131,7 @@ unsafe impl<L: RawLock, G: Geometry, const LOG2: u8> GroupSource for Locked<L, F
     }
 }
 
-// SAFETY: the banks of a shared engine do not change.
+// SAFETY: (1) the banks of a shared engine do not change; (2) the frames of a group are the engine's own, each taken once.
 #[cfg(target_has_atomic = "64")]
 unsafe impl<C: hectare_core::CpuPin, G: Geometry, const LOG2: u8> GroupSource
     for SharedFrames<'_, C, G, LOG2>
@@ -131,6 +140,23 @@ unsafe impl<C: hectare_core::CpuPin, G: Geometry, const LOG2: u8> GroupSource
         // SAFETY: the banks are only read.
         let engine = unsafe { self.engine() };
         engine.banks().iter().find(|bank| bank.first() <= frame && frame < bank.end())
+    }
+
+    /// Frames from one row, as they would be handed out one by one; larger blocks as by default.
+    fn allocate_group(&self, order: Order, most: NonZero<u32>) -> Result<Group, AllocError> {
+        if order != Order::ZERO {
+            return as_one_run(self, order, most);
+        }
+        // SAFETY: nothing is given back.
+        let engine = unsafe { self.engine() };
+        engine.allocate_frames_of_row(most)
+    }
+
+    /// By one compare-and-swap for those of a row.
+    unsafe fn free_group(&self, group: Group) -> Result<(), NonZero<u32>> {
+        // SAFETY: the caller owns the blocks of the group, so nobody uses them.
+        let engine = unsafe { self.engine() };
+        engine.free_group(group)
     }
 }
 

@@ -430,3 +430,26 @@ fn m_two_cpus() {
         world.end(&[mine, theirs]);
     });
 }
+
+/// A CPU gives two frames back to one row, which so becomes its stock, while another gives back a third. Plant:
+/// `shared_follow_lost`.
+#[test]
+fn n_a_row_is_followed() {
+    model("n_a_row_is_followed", 8, 1, |world| {
+        be(0);
+        let frames: Vec<_> = (0..5).map(|_| take(&world.engine, 0).unwrap()).collect();
+        be(NONE);
+        let row = frames[4].first().number() / 4;
+        let others: Vec<_> =
+            frames.iter().filter(|frame| frame.first().number() / 4 != row).copied().collect();
+        assert_eq!(others.len(), 4, "the fifth frame is of another row");
+        give(&world.engine, others[0]);
+        let (two, last) = ([others[1], others[2]], others[3]);
+        world.race(
+            (0, move |engine| two.iter().for_each(|frame| give(engine, *frame))),
+            (NONE, move |engine| give(engine, last)),
+        );
+        world.rest(&[0]);
+        world.end(&[Some(frames[4])]);
+    });
+}

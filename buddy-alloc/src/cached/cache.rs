@@ -1,62 +1,11 @@
 //! One CPU's cache: a tray for each chosen order, and what it takes from the source and gives back.
 #![expect(unsafe_code, reason = "gives blocks back to the source")]
 
-use core::num::NonZero;
-
 use hectare_core::{AllocError, Frame, FrameRequest, FrameRun, FreeError, Order};
 
+use crate::cached::keep::Keep;
 use crate::cached::tray::Tray;
 use crate::group::{Group, GroupSource};
-
-/// An order that is kept for each CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keep {
-    /// The order.
-    pub order: Order,
-    /// At most so many blocks are taken from the source at once; 1 if there are no more.
-    pub batch: NonZero<u32>,
-    /// When a CPU has so many blocks and is given one more, some go back.
-    pub most: u32,
-}
-
-impl Keep {
-    /// Frames, up to 64 at once; huge pages (2 MiB in frames of 4 KiB), one at once.
-    pub const FRAMES_AND_HUGE: [Self; 2] = {
-        let (Some(batch), Some(huge)) = (NonZero::new(64), Order::new(9)) else { panic!("in range") };
-        [
-            Self { order: Order::ZERO, batch, most: 256 },
-            Self { order: huge, batch: NonZero::<u32>::MIN, most: 2 },
-        ]
-    };
-
-    /// A block by its number.
-    #[inline(always)]
-    pub(super) fn frame(&self, block: u64) -> Frame {
-        Frame::new(block << self.order.get())
-    }
-
-    /// The request for one block.
-    #[inline(always)]
-    pub(super) fn request(&self) -> FrameRequest {
-        FrameRequest::order(self.order)
-    }
-
-    /// Which blocks of a group lie in a bank, which is given by first frame and length.
-    fn known(&self, (start, count): (u64, u64), number: u64) -> u64 {
-        let order = self.order.get();
-        let lowest = start.saturating_add(self.order.frames() - 1) >> order;
-        let (first, end) = (number << Group::LOG2, (start + count) >> order);
-        let below = |block: u64| match block.saturating_sub(first) {
-            count @ 0..64 => (1 << count) - 1,
-            _ => u64::MAX,
-        };
-        below(end) & !below(lowest)
-    }
-
-    fn group(&self, (number, blocks): (u64, u64)) -> Group {
-        Group { order: self.order, number, blocks }
-    }
-}
 
 /// What a call says about the cache afterwards.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,8 +42,8 @@ impl<const N: usize> Cache<N> {
         kind: usize,
     ) -> (Result<u64, AllocError>, Told) {
         let (tray, kept) = (&mut self.trays[kind % N], keep[kind % N]);
-        // Another look: since the first one the slot was free, or it was another.
-        if let Some(block) = tray.take().or_else(|| tray.take_from_other(false)) {
+        // (If a block came to hand since the caller looked, it stays there.)
+        if let Some(block) = tray.take_from_other(false) {
             return (Ok(block), self.told(keep, 0));
         }
         // The planted fault: all of a batch or nothing.

@@ -1,13 +1,13 @@
 //! Giving back: one compare-and-swap sets the bits; who fills a row carries it into the row above.
 #![forbid(unsafe_code)]
 
-use hectare_core::FreeError;
 use hectare_core::sync::atomic::Ordering::Acquire;
+use hectare_core::{FreeError, Slot};
 
 use crate::geometry::Geometry;
 use crate::shared::Rows;
 use crate::shared::bits::{bit, full, low, number, place_of, unit_of};
-use crate::shared::hand::Hand;
+use crate::shared::hand::{GIVEN, Hand, count};
 
 impl<G: Geometry> Rows<'_, G> {
     /// Takes back 2^order frames that lie in a bank; or changes nothing.
@@ -19,21 +19,37 @@ impl<G: Geometry> Rows<'_, G> {
         }
         let unit = unit_of::<G>(level, offset);
         let (row, mask) = (unit >> G::LOG2, low(class) << number::<G>(unit));
-        if level == 0 {
-            if !self.give_stock(hand, row, mask) {
-                self.give_row(hand, row, mask)?;
-            }
-        } else {
-            self.give_units(hand, level, row, mask)?;
-        }
+        self.give_mask(hand, level, row, mask)?;
         self.count_given(hand, 1 << order);
+        Ok(())
+    }
+
+    /// Takes back frames or units of one row that lie in banks, uncounted; or changes nothing.
+    #[inline]
+    pub(super) fn give_mask(
+        &self,
+        hand: &mut Hand,
+        level: usize,
+        row: usize,
+        mask: u64,
+    ) -> Result<(), FreeError> {
+        if level > 0 {
+            return self.give_units(hand, level, row, mask);
+        }
+        // The row of the last frames, once more.
+        let again = |hand: &mut Hand| self.last_row(hand) == Some(row) && self.follow(hand, row, mask);
+        if !self.give_stock(hand, row, mask) && !again(hand) {
+            self.give_row(hand, row, mask)?;
+            self.set_last_row(hand, row);
+        }
         Ok(())
     }
 
     /// Takes back a block of the order that has a path of its own, in the usual case: its rows were never split, its row
     /// speaks for itself and does not fill up. Whether it did.
     #[inline(always)]
-    pub(super) fn give_huge(&self, hand: &Hand, offset: usize) -> bool {
+    pub(super) fn give_huge(&self, slot: Option<Slot>, offset: usize) -> bool {
+        let Some(record) = self.record_of(slot) else { return false };
         let (level, class) = place_of::<G>(G::HUGE);
         if level != 1 || self.layout.count < 2 {
             return false;
@@ -49,7 +65,7 @@ impl<G: Geometry> Rows<'_, G> {
             return false;
         }
         self.reindex_after(1, unit, class, word, after);
-        self.count_given(hand, 1 << G::HUGE);
+        count(&record[GIVEN], 1 << G::HUGE);
         true
     }
 

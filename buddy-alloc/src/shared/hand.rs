@@ -2,21 +2,31 @@
 #![forbid(unsafe_code)]
 
 use hectare_core::Slot;
+use hectare_core::sync::atomic::AtomicU64;
+use hectare_core::sync::atomic::Ordering::{Relaxed, Release};
 
 use crate::geometry::Geometry;
 use crate::shared::Rows;
+use crate::shared::layout::SLOT_WORDS;
 
 /// Words of a record; see the [layout](super::layout).
 const MOVES: usize = 0;
-const ROW: usize = 1;
+pub(super) const ROW: usize = 1;
 const TREE: usize = 2;
-const BIG: usize = 3;
+pub(super) const BIG: usize = 3;
 const LOCK: usize = 4;
-const STOCK: usize = 8;
-const TAKEN: usize = 9;
-const GIVEN: usize = 10;
+pub(super) const STOCK: usize = 8;
+pub(super) const TAKEN: usize = 9;
+pub(super) const GIVEN: usize = 10;
 const SHORT: usize = 11;
 const SCATTERED: usize = 12;
+const LAST: usize = 13;
+
+/// Counts in a word of a slot's record: no other CPU writes there.
+#[inline(always)]
+pub(super) fn count(word: &AtomicU64, amount: u64) {
+    word.store(word.load(Relaxed).wrapping_add(amount), Release);
+}
 
 /// A caller, for the length of one call.
 #[derive(Debug)]
@@ -41,6 +51,12 @@ impl Hand {
     pub(super) fn has_slot(&self) -> bool {
         self.owner != 0
     }
+
+    /// Whether it is in a move.
+    #[inline(always)]
+    pub(super) fn is_moving(&self) -> bool {
+        self.depth > 0
+    }
 }
 
 /// One unit of the common record's count of moves that have ended; below it, those that have not.
@@ -52,6 +68,17 @@ impl<G: Geometry> Rows<'_, G> {
         let number = slot.map_or(self.layout.slot_count, |slot| usize::from(slot.number()));
         let owner = if number < self.layout.slot_count { number as u64 + 1 } else { 0 };
         Hand { record: self.layout.record(number), owner, depth: 0, moved: false, ended: 0, seen: None }
+    }
+
+    /// The record of a slot that has one: all of its words, so that each is found without a look at the slice's length.
+    #[inline(always)]
+    pub(super) fn record_of(&self, slot: Option<Slot>) -> Option<&[AtomicU64; SLOT_WORDS]> {
+        let number = usize::from(slot?.number());
+        if number < self.layout.slot_count {
+            self.words.get(self.layout.record(number)..)?.first_chunk()
+        } else {
+            None
+        }
     }
 
     /// From here to [`end`](Self::end) the caller may hold free frames that stand in no word.
@@ -130,6 +157,20 @@ impl<G: Geometry> Rows<'_, G> {
     #[inline(always)]
     pub(super) fn set_stock_row(&self, hand: &Hand, row: Option<usize>) {
         self.store(hand.record + ROW, row.map_or(0, |row| row as u64 + 1));
+    }
+
+    /// The row of level 0 that the caller gave frames to last, other than its stock.
+    pub(super) fn last_row(&self, hand: &Hand) -> Option<usize> {
+        if !hand.has_slot() {
+            return None;
+        }
+        usize::try_from(self.peek(hand.record + LAST)).ok()?.checked_sub(1)
+    }
+
+    pub(super) fn set_last_row(&self, hand: &Hand, row: usize) {
+        if hand.has_slot() {
+            self.store(hand.record + LAST, row as u64 + 1);
+        }
     }
 
     /// A row's word, and which of its frames a slot has in stock. `None` if frames went from one to the other meanwhile.

@@ -17,7 +17,8 @@
 //!    0   moves: odd while it carries frames from one word to another     8   stock: free frames of that row, its own
 //!    1   row of its stock, + 1                                           9   frames it took
 //!    2   its tree, + 1; tree for large blocks, + 1                      10   frames it gave back
-//!    4   lock (common record only)                                      11   requests refused, by reason
+//!    4   lock (common record only)                                      11   requests refused, by reason: two words
+//!                                                                       13   row it gave frames to last, + 1
 //! ```
 #![forbid(unsafe_code)]
 

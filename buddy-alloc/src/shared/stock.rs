@@ -1,16 +1,52 @@
 //! The tree a slot works in, and the row of it that it keeps for itself.
 #![forbid(unsafe_code)]
 
+use hectare_core::Slot;
+use hectare_core::sync::atomic::Ordering::{Relaxed, Release};
+
 use crate::geometry::Geometry;
 use crate::shared::Rows;
-use crate::shared::bits::{full, low, place};
-use crate::shared::hand::Hand;
+use crate::shared::bits::{bit, full, low, place};
+use crate::shared::hand::{GIVEN, Hand, ROW, STOCK, TAKEN, count};
 
 /// The half of a tree's word of owners that names who takes large blocks there.
 const BIG: u32 = 32;
 const HALF: u64 = u32::MAX as u64;
 
 impl<G: Geometry> Rows<'_, G> {
+    /// Takes a frame from the stock of a slot, and counts it.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "rows are numbered by usize")]
+    pub(super) fn take_frame(&self, slot: Option<Slot>) -> Option<usize> {
+        let record = self.record_of(slot)?;
+        let stock = record[STOCK].load(Relaxed);
+        if stock == 0 {
+            return None;
+        }
+        record[STOCK].store(stock & (stock - 1), Release);
+        count(&record[TAKEN], 1);
+        // There is a stock, so it is of a row.
+        let row = (record[ROW].load(Relaxed) as usize).wrapping_sub(1);
+        Some(row << G::LOG2 | stock.trailing_zeros() as usize)
+    }
+
+    /// Gives a frame back to the stock of a slot, and counts it, if it is of that row and allocated; whether it did.
+    #[inline(always)]
+    pub(super) fn give_frame(&self, slot: Option<Slot>, offset: usize) -> bool {
+        let Some(record) = self.record_of(slot) else { return false };
+        let row = offset >> G::LOG2;
+        if record[ROW].load(Relaxed) != row as u64 + 1 {
+            return false;
+        }
+        let stock = record[STOCK].load(Relaxed);
+        if (stock | self.row(0, row)) & bit::<G>(offset) != 0 {
+            return false;
+        }
+        record[STOCK].store(stock | bit::<G>(offset), Release);
+        count(&record[GIVEN], 1);
+        true
+    }
+
     /// Takes 2^class frames from the stock. No other CPU writes there: loads and stores are enough.
     #[inline(always)]
     pub(super) fn take_stock(&self, hand: &Hand, class: u32) -> Option<usize> {
@@ -75,6 +111,51 @@ impl<G: Geometry> Rows<'_, G> {
         };
         self.end(hand, changed);
         stocked
+    }
+
+    /// Makes a row the stock that is not, and gives these frames of it to it, if they are allocated and the row lies in the
+    /// caller's tree or in nobody's; whether it did. Who gives back many frames of a row so pays for the first ones only.
+    /// Not what a search gives back: that ends when nothing is in stock.
+    pub(super) fn follow(&self, hand: &mut Hand, row: usize, mask: u64) -> bool {
+        let at = self.layout.row(0, row);
+        if self.layout.count < 2 || hand.is_moving() || self.stock_row(hand) == Some(row) {
+            return false;
+        }
+        if self.load(at) & mask != 0 {
+            return false;
+        }
+        self.begin(hand);
+        let adopted = self.adopt(hand, row >> G::LOG2, false);
+        let followed = adopted && {
+            self.put_back(hand);
+            self.set_stock_row(hand, Some(row));
+            self.stock_with(hand, at, mask)
+        };
+        self.end(hand, adopted);
+        followed
+    }
+
+    /// Takes all that is free in the row of the stock, and these frames, if they are allocated. Nobody else has them in
+    /// stock, because the tree is the caller's. Inside a move.
+    fn stock_with(&self, hand: &Hand, at: usize, mask: u64) -> bool {
+        let mut word = self.load(at);
+        // (The row is not full: the caller holds some of it.)
+        while word & mask == 0 {
+            if cfg!(hectare_plant = "shared_follow_lost") {
+                // The planted fault: what others freed meanwhile is lost.
+                self.store(at, 0);
+                self.set_stock(hand, word | mask);
+                return true;
+            }
+            match if word == 0 { Ok(()) } else { self.exchange(at, word, 0) } {
+                Ok(()) => {
+                    self.set_stock(hand, word | mask);
+                    return true;
+                }
+                Err(now) => word = now,
+            }
+        }
+        false
     }
 
     /// Takes a row that was claimed as a whole as the new stock, less what `taken` says; the old one is put back. Inside a

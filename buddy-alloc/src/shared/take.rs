@@ -1,10 +1,13 @@
 //! Allocation of an order: one compare-and-swap on the row that has it, or on a row above whose unit is then split.
 #![forbid(unsafe_code)]
 
+use hectare_core::Slot;
+use hectare_core::sync::atomic::Ordering::Relaxed;
+
 use crate::geometry::Geometry;
 use crate::shared::Rows;
 use crate::shared::bits::{full, low, offset_of, place_in, place_of};
-use crate::shared::hand::Hand;
+use crate::shared::hand::{BIG, Hand, TAKEN, count};
 
 /// Where a search looks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,14 +37,16 @@ impl<G: Geometry> Rows<'_, G> {
 
     /// Takes a block of the order that has a path of its own from the caller's own tree, if that breaks no larger one.
     #[inline(always)]
-    pub(super) fn take_huge(&self, hand: &Hand) -> Option<usize> {
+    #[expect(clippy::cast_possible_truncation, reason = "rows are numbered by usize")]
+    pub(super) fn take_huge(&self, slot: Option<Slot>) -> Option<usize> {
         let (level, class) = place_of::<G>(G::HUGE);
         if level != 1 || self.layout.count < 3 {
             return None;
         }
-        let tree = self.tree(hand, true)?;
+        let record = self.record_of(slot)?;
+        let tree = (record[BIG].load(Relaxed) as usize).checked_sub(1)?;
         let position = self.claim_if(1, tree, class, true)?;
-        self.count_taken(hand, 1 << G::HUGE);
+        count(&record[TAKEN], 1 << G::HUGE);
         Some(offset_of::<G>(1, tree << G::LOG2 | position as usize))
     }
 

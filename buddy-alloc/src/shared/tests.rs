@@ -64,9 +64,29 @@ fn a_row_of_single_frames() {
         let (taking, frames) =
             counted(|| (0..count).map(|_| engine.allocate_order(order(0)).unwrap()).collect::<Vec<_>>());
         assert!(taking < 3 * count / 64, "{taking} for {count} frames");
-        // Back in the same order: all but those of the last row by one each, and a carry for each row.
+        // Back in the same order: the second of a row makes the row the stock, and each row is carried.
         let (giving, ()) = counted(|| frames.iter().for_each(|f| engine.free_order(*f, order(0)).unwrap()));
-        assert!(giving < count * 6 / 5, "{giving} for {count} frames");
+        assert!(giving < 6 * count / 64, "{giving} for {count} frames");
+    });
+}
+
+/// Frames of a row at once: one to take, one to give, and the carry.
+#[test]
+fn a_group_of_frames() {
+    let most = core::num::NonZero::new(64).unwrap();
+    with_engine(SingleCpu::new(), |engine| {
+        let count = 100;
+        let (taking, groups) =
+            counted(|| (0..count).map(|_| engine.allocate_frames_of_row(most).unwrap()).collect::<Vec<_>>());
+        assert!(taking < 3 * count, "{taking} for {count} rows");
+        assert_eq!(groups.iter().map(|group| group.blocks.count_ones()).sum::<u32>(), 64 * 100);
+        let (giving, ()) = counted(|| groups.iter().for_each(|group| engine.free_group(*group).unwrap()));
+        assert!(giving < 3 * count, "{giving} for {count} rows");
+    });
+    with_engine(NoCpu, |engine| {
+        let group = engine.allocate_frames_of_row(most).unwrap();
+        let (giving, ()) = counted(|| engine.free_group(group).unwrap());
+        assert!(group.blocks.count_ones() == 64 && giving < 8, "{giving} for a row");
     });
 }
 

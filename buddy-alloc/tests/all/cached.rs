@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use hectare_buddy::{
     Banks, Cached, Each, Engine, Frames, GroupSource, Keep, Request, Rows4, Rows64, Shared, SharedFrames,
-    shared,
+    shared, words_for,
 };
 use hectare_core::{
     AllocError, CheckInvariants, CpuPin, Frame, FrameRequest, FrameRun, FreeError, Locked, NoCpu, Order,
@@ -28,6 +28,15 @@ type Source<'m> = Locked<SpinLock, Frames<'m, Rows64>>;
 fn source<'m>(memory: &'m mut Memory<u64>, banks: &[FrameRun]) -> Source<'m> {
     // SAFETY: nobody writes to the frames: they are only numbers.
     Locked::new(unsafe { Frames::new(memory.engine(banks, 0)) })
+}
+
+/// A source for a `static`: what it is made of is reached from there, so nothing leaks.
+fn lasting_source(bank: FrameRun) -> Source<'static> {
+    let mut banks = Banks::new(vec![None; 1].leak());
+    banks.add(bank).unwrap();
+    let words = vec![0; words_for::<Rows64>(bank).unwrap()].leak();
+    // SAFETY: nobody writes to the frames: they are only numbers.
+    Locked::new(unsafe { Frames::new(Engine::new(banks, words).unwrap()) })
 }
 
 fn engine<R>(source: &Source<'_>, f: impl FnOnce(&Engine<'_, Rows64>) -> R) -> R {
@@ -294,8 +303,7 @@ unsafe impl GroupSource for Interrupted {
 
 #[test]
 fn an_interrupt_inside_takes_the_shared_path() {
-    let memory: &'static mut Memory<u64> = Box::leak(Box::default());
-    let source = source(memory, &[run(0, 1000)]);
+    let source = lasting_source(run(0, 1000));
     let interrupted = Interrupted { source, inside: AtomicBool::new(false), handled: AtomicU32::new(0) };
     let cached =
         INTERRUPTED.get_or_init(|| Cached::new(interrupted, ThreadSlots::new(1), Keep::FRAMES_AND_HUGE));
@@ -313,6 +321,55 @@ fn an_interrupt_inside_takes_the_shared_path() {
     cached.drain();
     assert!(cached.source().handled.load(Ordering::Relaxed) > 10);
     assert_eq!((cached.refused(), engine(&cached.source().source, |engine| engine.free_frames())), (0, 1000));
+}
+
+/// A CPU on which an interrupt comes after a closure has ended, and gives a frame back: the number of that, + 1.
+struct Late(ThreadSlots, AtomicU64);
+
+static LATE: OnceLock<Cached<Source<'static>, Late, 1>> = OnceLock::new();
+
+// SAFETY: the inner identity's promises.
+unsafe impl CpuPin for Late {
+    fn slots(&self) -> u32 {
+        self.0.slots()
+    }
+
+    fn with<R>(&self, f: impl FnOnce(Option<Slot>) -> R) -> R {
+        let result = self.0.with(f);
+        if let Some(frame) = self.1.swap(0, Ordering::Relaxed).checked_sub(1) {
+            // SAFETY: the test gave the frame up.
+            unsafe { LATE.get().unwrap().free_frames(run(frame, 1)) }.unwrap();
+        }
+        result
+    }
+
+    fn request_drain(&self, drain: &(dyn Fn(Slot) + Sync)) {
+        self.0.request_drain(drain);
+    }
+}
+
+/// A frame comes to the cache between the look into it and the request for a batch: whether it is in hand or among its
+/// group, it is found.
+#[test]
+fn a_frame_that_comes_after_the_look_is_found() {
+    let source = lasting_source(run(0, 3));
+    let late = Late(ThreadSlots::new(1), AtomicU64::new(0));
+    let cached = LATE.get_or_init(|| Cached::new(source, late, Keep::FRAMES_AND_HUGE));
+    let one = FrameRequest::order(Order::ZERO);
+    for _ in 0..2 {
+        let taken: Vec<_> = (0..3).map(|_| cached.allocate_frames(one).unwrap()).collect();
+        for frame in &taken {
+            cached.cpu().1.store(frame.first().number() + 1, Ordering::Relaxed);
+            assert_eq!(cached.allocate_frames(one), Ok(*frame));
+        }
+        assert!(cached.allocate_frames(one).is_err());
+        for frame in taken {
+            // SAFETY: the frame is ours.
+            unsafe { cached.free_frames(frame) }.unwrap();
+        }
+    }
+    cached.drain();
+    assert_eq!((cached.refused(), engine(cached.source(), |engine| engine.free_frames())), (0, 3));
 }
 
 /// As the models of loom have it: four frames, two at a time.

@@ -6,8 +6,11 @@
 //! * what the single-owner engine refuses, the shared one refuses
 //! * when all is given back and the stocks are drained, everything has merged
 
+use core::num::NonZero;
+
 use hectare_buddy::{
-    Banks, Engine, Geometry, Request, Rows4, Rows32, Rows64, Shared, SharedFrames, Word, shared, words_for,
+    Banks, Engine, Geometry, Group, Request, Rows4, Rows32, Rows64, Shared, SharedFrames, Word, shared,
+    words_for,
 };
 use hectare_core::sync::atomic::AtomicU64;
 use hectare_core::{CheckInvariants, CpuPin, DirectMap, Figures, Frame, FrameRun, Order, Violation};
@@ -36,6 +39,8 @@ enum Call {
     Free { first: u64, count: u64 },
     FreeHeld { pick: usize, skip: u64, count: u64 },
     FreeOrder { first: u64, order: u8 },
+    Row(u32),
+    FreeGroup { first: u64, order: u8, blocks: u64 },
     Drain,
 }
 
@@ -50,6 +55,9 @@ fn call(span: u64) -> impl Strategy<Value = Call> {
         8 => (any::<usize>(), 0u64..4, 1..=span)
             .prop_map(|(pick, skip, count)| Call::FreeHeld { pick, skip, count }),
         1 => (0..span, 0u8..8).prop_map(|(first, order)| Call::FreeOrder { first, order }),
+        1 => (1u32..70).prop_map(Call::Row),
+        2 => (0..span, 0u8..4, any::<u64>(), any::<u64>())
+            .prop_map(|(first, order, one, two)| Call::FreeGroup { first, order, blocks: one & two }),
         1 => Just(Call::Drain),
     ]
 }
@@ -147,6 +155,31 @@ impl<G: Geometry> Both<'_, G> {
                 if good {
                     self.plain.mark(run, true);
                 }
+                self.forget();
+            }
+            Call::Row(most) => match self.shared.allocate_frames_of_row(NonZero::new(most).unwrap()) {
+                Ok(group) => {
+                    assert!((1..=most).contains(&group.blocks.count_ones()));
+                    for first in group.iter() {
+                        let one = run(first.number(), 1);
+                        assert!(self.plain.is_free(one), "{group:?}");
+                        self.plain.mark(one, false);
+                        self.held.push(one);
+                    }
+                }
+                Err(error) => {
+                    assert!(!self.plain.serves(&Request::order(Order::ZERO)), "was refused: {error}");
+                }
+            },
+            Call::FreeGroup { first, order: k, blocks } => {
+                let number = (self.first + first) >> (k + 6);
+                let group = Group { order: order(k), number, blocks };
+                let parts = || group.iter().map(|first| run(first.number(), 1 << k));
+                let good: Vec<_> = parts().filter(|part| self.plain.is_allocated(*part)).collect();
+                let refused =
+                    self.shared.free_group(group).map_or_else(|refused| refused.get() as usize, |()| 0);
+                assert_eq!(refused, parts().count() - good.len(), "{group:?}");
+                good.iter().for_each(|part| self.plain.mark(*part, true));
                 self.forget();
             }
             Call::Drain => self.shared.drain(),

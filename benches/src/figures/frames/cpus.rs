@@ -1,6 +1,8 @@
 //! Several CPUs: the engine for many beside a spin lock around the engine of a single owner.
 //!
-//! Each thread's CPU time is measured, so that other processes disturb little. Waiting for the lock is CPU time, too.
+//! Each thread's CPU time is measured, so that other processes disturb little. Waiting for the lock is CPU time, too. Each
+//! thread has a processor of its own, if there are as many: left to the scheduler, two of them often run one after the other
+//! on one, and never meet.
 
 use core::hint::black_box;
 use std::sync::Barrier;
@@ -55,6 +57,7 @@ fn measure<S: SharedSubject>(threads: usize, work: Work) -> f64 {
     let subject = unsafe { S::build(&mut memory, threads) }.expect("a gibibyte is enough");
     let (subject, barrier) = (&*subject, &Barrier::new(threads));
     let run = |cpu: usize| {
+        stay_on(cpu);
         S::enter(cpu);
         barrier.wait();
         let start = thread_ns();
@@ -66,6 +69,28 @@ fn measure<S: SharedSubject>(threads: usize, work: Work) -> f64 {
         let times = running.into_iter().map(|thread| thread.join().expect("threads do not panic"));
         times.sum::<f64>() / threads as f64
     })
+}
+
+/// Keeps the calling thread on the processor of this number, of those that the process may use; wherever it likes, if there
+/// are fewer.
+fn stay_on(number: usize) {
+    // SAFETY: a set of processors is an array of integers, for which 0 is a value.
+    let mut allowed: libc::cpu_set_t = unsafe { core::mem::zeroed() };
+    // SAFETY: the set is a valid place for the result, of that size.
+    if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut allowed) } != 0 {
+        return;
+    }
+    let in_set = |cpu: &usize| {
+        // SAFETY: the number is below the size of a set.
+        unsafe { libc::CPU_ISSET(*cpu, &allowed) }
+    };
+    let Some(cpu) = (0..libc::CPU_SETSIZE as usize).filter(in_set).nth(number) else { return };
+    // SAFETY: as above.
+    let mut own: libc::cpu_set_t = unsafe { core::mem::zeroed() };
+    // SAFETY: as above.
+    unsafe { libc::CPU_SET(cpu, &mut own) };
+    // SAFETY: the set is valid and of that size. If it fails, the thread stays where it is.
+    unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const own) };
 }
 
 #[inline(never)]
