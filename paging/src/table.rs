@@ -21,6 +21,7 @@ use hectare_core::{FrameSource, PhysAddr};
 
 use crate::{Format, LiveEntry};
 
+mod ahead;
 mod asid;
 mod change;
 mod check;

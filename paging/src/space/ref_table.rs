@@ -119,8 +119,9 @@ unsafe impl FrameRefs for RefTable<'_> {
         let counts = self.counts_of(run);
         let mut done = 0;
         for eight in counts.chunks_exact(8) {
-            // Eight that are the caller's alone cost one decision.
-            if !eight.iter().all(|count| count.load(order) == 1) {
+            // Eight that are the caller's alone cost one decision. None is 0, since he is a user of each; so all are 1 if no
+            // other bit is set.
+            if eight.iter().fold(0, |bits, count| bits | count.load(order)) != 1 {
                 break;
             }
             eight.iter().for_each(|count| count.store(2, Ordering::Relaxed));

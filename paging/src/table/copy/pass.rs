@@ -1,16 +1,18 @@
 //! One pass over two tables: leaves are changed here, and written there.
 //!
 //! Most leaves of a process agree in all but their addresses, and the hardware has nothing left to set in them. What is to
-//! be done with such leaves is decided once, and then each costs a comparison and two stores; where frames follow each
-//! other, eight cost one decision.
+//! be done with such leaves is decided once, and then each costs a comparison and two stores. Where frames follow each
+//! other there are two loops: eight of ours are compared and changed at a time, then theirs are written as a series, which
+//! compilers do by wide stores.
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 
-use hectare_core::{Frame, FrameRun, Permissions};
+use hectare_core::{Frame, FrameRun, Permissions, PhysAddr};
 
 use crate::format::{MAX_LEVELS, SetBy};
+use crate::table::ahead::Ahead;
 use crate::table::change::Edits;
 use crate::table::clear::{is_settled, member};
 use crate::table::flush::Span;
@@ -27,6 +29,15 @@ pub(super) enum Target<'t, 's, F: TableFormat> {
 }
 
 impl<F: TableFormat> Target<'_, '_, F> {
+    /// Where an entry will be written, if it is one that no cache has: a table that was just taken.
+    #[inline(always)]
+    fn ahead(&self, index: usize) -> Option<Ahead> {
+        match self {
+            Self::Live(_) => None,
+            Self::Spare(words) => Some(Ahead::of(words.get(index))),
+        }
+    }
+
     /// Only words that were zero are written in a live table, and only with leaves.
     #[inline(always)]
     fn put(&mut self, index: usize, entry: F::Entry) {
@@ -43,6 +54,12 @@ impl<F: TableFormat> Target<'_, '_, F> {
             }
         }
     }
+}
+
+/// The address of the `nth` entry behind the one at `at`.
+#[inline(always)]
+fn entry_at<F: TableFormat>(at: PhysAddr, nth: usize) -> PhysAddr {
+    PhysAddr::new(at.value().wrapping_add((nth * F::Entry::BYTES) as u64))
 }
 
 /// Leaves that are compared, and then changed, without a decision between them.
@@ -116,6 +133,8 @@ pub(super) struct Copying<'t, 'f, F: TableFormat, W, V, C, R> {
     /// Of each level: the bits of a leaf that are its address.
     address: [F::Entry; MAX_LEVELS],
     reserve: &'f mut Reserve<F>,
+    /// Our table after the one that is copied.
+    next: Option<Ahead>,
 }
 
 impl<'t, 'f, F, W, V, C, R> Copying<'t, 'f, F, W, V, C, R>
@@ -132,7 +151,7 @@ where
         sink: &'f mut R,
         reserve: &'f mut Reserve<F>,
     ) -> Self {
-        Self { edits, into, sink, address: address_bits::<F>(), reserve }
+        Self { edits, into, sink, address: address_bits::<F>(), reserve, next: None }
     }
 
     /// Copies the part below a node; whether there was anything.
@@ -140,9 +159,10 @@ where
         let level = node.level;
         let (first, last) = part.indices::<F>(level);
         if let Target::Spare(words) = &mut target {
-            let (head, rest) = words.split_at_mut(first);
-            for word in head.iter_mut().chain(rest.iter_mut().skip(last + 1 - first)) {
-                word.write(F::Entry::ZERO);
+            for beside in [0..first, last + 1..words.len()] {
+                for word in words.get_mut(beside).unwrap_or(&mut []) {
+                    word.write(F::Entry::ZERO);
+                }
             }
         }
         let mut any = false;
@@ -209,18 +229,14 @@ where
         let (alike, change) = (leaf & !address, leaf ^ new);
         while leaf & !address == alike {
             let new = leaf ^ change;
-            let mut count = 0;
+            let mut count = 1;
             if cells.get(1).is_some_and(|next| next.load(Relaxed) == leaf.plus(stride)) {
-                count = self.run(node, target, index, cells, (leaf, new, stride));
-            }
-            if count == 0 {
-                count = 1;
+                count = self.run(node, target, index, cells, (leaf, change));
+            } else {
                 self.put(node, index, cells, new, change);
                 target.put(index, new);
-                self.sink.leaves(at, new, level, index, 1);
-            } else {
-                self.sink.leaves(at, new, level, index, count);
             }
+            self.sink.leaves(at, new, level, index, count);
             index += count;
             at = at.wrapping_add((count as u64) << F::SHIFTS[level]);
             cells = cells.get(count..).unwrap_or(&[]);
@@ -246,69 +262,106 @@ where
         }
     }
 
-    /// Copies leaves that follow the stride, of which `leaf` is the first and becomes `new`, eight at a time; how many.
-    #[inline(always)]
+    /// Copies leaves that follow the stride, of which `leaf` is the first; how many, at least one.
+    #[inline(never)]
     fn run(
-        &mut self,
+        &self,
         node: Node<'t, F>,
         target: &mut Target<'t, '_, F>,
         index: usize,
         cells: &[Cell<F>],
-        (leaf, new, stride): (F::Entry, F::Entry, F::Entry),
+        (leaf, change): (F::Entry, F::Entry),
     ) -> usize {
-        let entries = (leaf, new, stride);
-        match target {
-            Target::Live(live) => {
-                let places = live.cells.get(index..).unwrap_or(&[]).chunks_exact(AT_ONCE);
-                self.eights(node, index, cells, entries, places, |place, entry| place.store(entry, Relaxed))
-            }
-            Target::Spare(words) => {
-                let places = words.get_mut(index..).unwrap_or(&mut []).chunks_exact_mut(AT_ONCE);
-                self.eights(node, index, cells, entries, places, |place, entry| {
-                    place.write(entry);
-                })
-            }
+        let near = Ahead::of(cells.first());
+        let theirs = target.ahead(index).unwrap_or(near);
+        let next = self.next.map_or(near, |next| next.behind(index * F::Entry::BYTES));
+        let (at, ahead) = (node.at(index), [theirs, next]);
+        // A stride that is known when it is compiled is no operand.
+        let count = match node.level {
+            0 => self.series(at, cells, ahead, (leaf, change, F::stride(0))),
+            level => self.series(at, cells, ahead, (leaf, change, F::stride(level))),
+        };
+        if count == 0 {
+            // Never: the hardware has nothing to set in the first.
+            self.put(node, index, cells, leaf ^ change, change);
         }
+        let count = count.max(1);
+        self.fill(at, target, index..index + count, leaf ^ change, F::stride(node.level));
+        count
     }
 
-    /// Compares eight leaves, and then changes and copies them without a decision between them.
+    /// Changes our leaves that follow the stride, of which `leaf` is the first, eight at a time; how many. Meanwhile the
+    /// lines that will be written to next come nearer: those of the other side, and of our next table.
     #[inline(always)]
-    fn eights<P>(
+    fn series(
         &self,
-        node: Node<'t, F>,
-        index: usize,
+        at: PhysAddr,
         cells: &[Cell<F>],
-        (leaf, new, stride): (F::Entry, F::Entry, F::Entry),
-        places: impl Iterator<Item = impl IntoIterator<Item = P>>,
-        put: impl Fn(P, F::Entry),
+        ahead: [Ahead; 2],
+        (leaf, change, stride): (F::Entry, F::Entry, F::Entry),
     ) -> usize {
-        let (mut expected, mut entry, mut count) = (leaf, new, 0);
-        for (eight, places) in cells.chunks_exact(AT_ONCE).zip(places) {
+        let (mut expected, mut count) = (leaf, 0);
+        let put = |nth: usize, cell: &Cell<F>, was: F::Entry| {
+            if change != F::Entry::ZERO {
+                self.edits.walk.window.step(entry_at::<F>(at, nth));
+                cell.store(was ^ change, Relaxed);
+            }
+        };
+        for eight in cells.chunks_exact(AT_ONCE) {
+            let mut was = [F::Entry::ZERO; AT_ONCE];
+            was.iter_mut().zip(eight).for_each(|(was, cell)| *was = cell.load(Relaxed));
             let (mut next, mut differ) = (expected, F::Entry::ZERO);
-            for cell in eight {
-                differ = differ | (cell.load(Relaxed) ^ next);
+            for was in was {
+                differ = differ | (was ^ next);
                 next = next.plus(stride);
             }
             if differ != F::Entry::ZERO {
                 break;
             }
             expected = next;
-            let mut ours = entry;
-            for (nth, cell) in eight.iter().enumerate() {
-                self.into.window.step(node.at(index + count + nth));
-                if leaf != new {
-                    self.edits.walk.window.step(node.at(index + count + nth));
-                    cell.store(ours, Relaxed);
-                    ours = ours.plus(stride);
-                }
+            ahead[0].fetch(count * F::Entry::BYTES);
+            ahead[1].fetch(count * F::Entry::BYTES);
+            for (cell, was) in eight.iter().zip(was) {
+                put(count, cell, was);
+                count += 1;
             }
-            for place in places {
-                put(place, entry);
-                entry = entry.plus(stride);
+        }
+        for cell in cells.get(count..).unwrap_or(&[]) {
+            if cell.load(Relaxed) != expected {
+                break;
             }
-            count += AT_ONCE;
+            put(count, cell, expected);
+            expected = expected.plus(stride);
+            count += 1;
         }
         count
+    }
+
+    /// Writes a run of leaves that follow the stride, the first of them `entry`, on the other side.
+    #[inline(always)]
+    fn fill(
+        &self,
+        at: PhysAddr,
+        target: &mut Target<'t, '_, F>,
+        range: Range<usize>,
+        mut entry: F::Entry,
+        stride: F::Entry,
+    ) {
+        match target {
+            Target::Live(live) => {
+                for (nth, cell) in live.cells.get(range).unwrap_or(&[]).iter().enumerate() {
+                    self.into.window.step(entry_at::<F>(at, nth));
+                    cell.store(entry, Relaxed);
+                    entry = entry.plus(stride);
+                }
+            }
+            Target::Spare(words) => {
+                for word in words.get_mut(range).unwrap_or(&mut []) {
+                    word.write(entry);
+                    entry = entry.plus(stride);
+                }
+            }
+        }
     }
 
     /// Copies the table at `index`.
@@ -320,6 +373,8 @@ where
         piece: Part,
     ) -> bool {
         let Some(child) = self.edits.walk.child(node, index) else { return false };
+        let next = if index + 1 < node.cells.len() { self.edits.walk.child(node, index + 1) } else { None };
+        self.next = next.map(|next| Ahead::of(next.cells.first()));
         if let Target::Live(live) = target {
             if let Some(theirs) = self.into.child(*live, index) {
                 return self.node(child, Target::Live(theirs), piece);
