@@ -1,10 +1,10 @@
 //! One slab: a header with a bitmap behind the objects. The only code that reads and writes headers.
 //!
 //! ```text
-//!  header    next  prev      neighbours in the list of the slabs that are as full
-//!            summary         bit w: word w of the bitmap is not 0
-//!            owner           the number of the cache; the header of a dead slab has 0
+//!  header    owner           the number of the cache; the header of a dead slab has 0
 //!            start           offset of object 0: the colour
+//!            next  prev      neighbours in the list of the slabs that are as full
+//!            summary         bit w: word w of the bitmap is not 0
 //!            carved          objects from this index on were never handed out: a new slab writes nothing but this header
 //!            taken           objects handed out
 //!            least           fewer taken objects than that: it belongs into another list
@@ -12,7 +12,8 @@
 //!  bitmap    bit i: object i is free
 //! ```
 //! Free objects are in no list of their own: their memory is not touched, so that a constructed object keeps its state,
-//! and a write after free breaks no link.
+//! and a write after free breaks no link. What runs over the end of the last object meets the owner first: the slab is
+//! then nobody's, before a link of it is followed.
 #![expect(unsafe_code, reason = "reads and writes slab headers")]
 
 use core::ptr::NonNull;
@@ -23,11 +24,11 @@ use crate::prefetch;
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Header {
+    owner: u32,
+    start: u32,
     next: Option<Slab>,
     prev: Option<Slab>,
     summary: usize,
-    owner: u32,
-    start: u32,
     carved: u16,
     taken: u16,
     least: u16,

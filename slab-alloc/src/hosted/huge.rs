@@ -16,9 +16,9 @@ use super::system::System;
 /// How many freed mappings are kept.
 const KEPT: usize = 32;
 /// Records in one block of them.
-const RECORDS: usize = 256;
+const RECORDS: usize = 1024;
 /// Blocks of records: so many mappings at once are possible, far more than Linux allows.
-const BLOCKS: usize = if cfg!(miri) { 4 } else { 1024 };
+const BLOCKS: usize = if cfg!(miri) { 4 } else { 256 };
 /// A remainder shorter than this goes back at once.
 const WORTH_KEEPING: usize = 1 << 20;
 

@@ -16,14 +16,21 @@ use crate::size_class::size_of_class;
 /// Milliseconds between two ticks.
 const TICK: u64 = 150;
 
+/// Heaps that one block of pointers is for.
+const PLACES: usize = if cfg!(miri) { 8 } else { 128 };
+
+/// Pointers to heaps: null, or a heap, which lives for ever.
+type Places = [AtomicPtr<Heap>; PLACES];
+
 /// Everything that threads share.
 #[derive(Debug)]
 pub(crate) struct Process<S: System> {
     pub(crate) system: S,
     pub(crate) map: Map,
     pub(crate) pool: Locked<Pool>,
-    /// The heap with each number; null above `count`. Heaps live for ever.
-    heaps: [AtomicPtr<Heap>; OWNERS as usize],
+    /// Where the heap with each number is: blocks that are made when they are needed (a program's image would hold them
+    /// all, were they here), null or for ever.
+    heaps: [AtomicPtr<Places>; OWNERS as usize / PLACES],
     count: AtomicU32,
     /// Heaps whose thread has ended.
     away: AtomicU32,
@@ -41,7 +48,7 @@ impl<S: System> Process<S> {
             system,
             map: Map::new(),
             pool: Locked::new(Pool::new()),
-            heaps: [const { AtomicPtr::new(core::ptr::null_mut()) }; OWNERS as usize],
+            heaps: [const { AtomicPtr::new(core::ptr::null_mut()) }; OWNERS as usize / PLACES],
             count: AtomicU32::new(0),
             away: AtomicU32::new(0),
             ticked: AtomicU64::new(0),
@@ -87,7 +94,7 @@ impl<S: System> Process<S> {
         }
         self.with_pool(|pool| {
             let number = self.count.load(Ordering::Relaxed) + 1;
-            let place = self.heaps.get(number as usize)?;
+            let place = self.place(pool, number)?;
             let memory = pool.descriptor(&self.system, size_of::<Heap>())?;
             // SAFETY: zeroed memory of that size, aligned to 64, ours for ever.
             let heap = unsafe { Heap::begin(memory, number) };
@@ -95,6 +102,18 @@ impl<S: System> Process<S> {
             self.count.store(number, Ordering::Release);
             Some(heap)
         })
+    }
+
+    /// Where the pointer to the heap with this number is to be.
+    fn place(&self, pool: &Pool, number: u32) -> Option<&'static AtomicPtr<Heap>> {
+        let block = self.heaps.get(number as usize / PLACES)?;
+        let mut places = block.load(Ordering::Relaxed);
+        if places.is_null() {
+            places = pool.descriptor(&self.system, size_of::<Places>())?.cast().as_ptr();
+            block.store(places, Ordering::Release);
+        }
+        // SAFETY: (1) zeroed memory of that size, aligned to 64, ours for ever; (2) zeros are null pointers.
+        unsafe { &*places }.get(number as usize % PLACES)
     }
 
     /// The thread that used this heap has gone: its caches go to their spans, its empty spans to the pool.
@@ -116,7 +135,9 @@ impl<S: System> Process<S> {
 
     /// The heap with this number.
     pub(crate) fn heap(&self, number: u32) -> Option<&'static Heap> {
-        let heap = self.heaps.get(number as usize)?.load(Ordering::Acquire);
+        let places = self.heaps.get(number as usize / PLACES)?.load(Ordering::Acquire);
+        // SAFETY: null, or a block, which lives for ever (`place`).
+        let heap = unsafe { places.as_ref() }?.get(number as usize % PLACES)?.load(Ordering::Acquire);
         // SAFETY: null, or a heap, which lives for ever.
         unsafe { heap.as_ref() }
     }

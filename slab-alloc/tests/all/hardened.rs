@@ -29,9 +29,10 @@ fn every_row_of_the_table() {
         heap.check_invariants().unwrap();
         error
     };
-    // Freed twice, also after others.
+    // Freed twice, at once and after others.
     // SAFETY: a live block.
     unsafe { heap.deallocate(blocks[0], layout(40)) }.unwrap();
+    assert_eq!(refused(&mut heap, blocks[0], 40), FreeError::NotAllocated);
     // SAFETY: a live block.
     unsafe { heap.deallocate(blocks[1], layout(40)) }.unwrap();
     assert_eq!(refused(&mut heap, blocks[0], 40), FreeError::NotAllocated);
@@ -72,6 +73,46 @@ fn every_row_of_the_table() {
     // In random order.
     let ascending = seen.windows(2).filter(|pair| pair[0] < pair[1]).count();
     assert!((count / 5..count / 5 * 4).contains(&ascending), "{ascending}");
+}
+
+/// Everything behind a block is overwritten: blocks that are live, blocks that are free, and in the end the slab's header.
+#[test]
+fn many_bytes_past_the_end() {
+    let mut machine = Machine::new(8);
+    let (source, window) = machine.start();
+    let mut heap = HardenedHeap::new(&source, window, 5);
+    let mut blocks: Vec<_> = (0..20).map(|_| heap.allocate(layout(200)).unwrap()).collect();
+    blocks.sort();
+    let frame = |block: NonNull<u8>| block.addr().get() / 4096;
+    // Four blocks of one slab; the class has 208 bytes.
+    let start = blocks.windows(4).position(|four| at(four[0], 3 * 208) == four[3]).unwrap();
+    let four = &blocks[start..start + 4];
+    // SAFETY: a live block.
+    unsafe { heap.deallocate(four[2], layout(200)) }.unwrap();
+    // SAFETY: memory of the slab; this is the misuse: the end of the first, all of the second and of the third.
+    unsafe { at(four[0], 200).write_bytes(7, 8 + 2 * 208) };
+    for block in &four[..2] {
+        // SAFETY: a live block, which the misuse has hit.
+        assert_eq!(unsafe { heap.deallocate(*block, layout(200)) }, Err(FreeError::WrongSize));
+    }
+    // SAFETY: a live block, behind what was written.
+    unsafe { heap.deallocate(four[3], layout(200)) }.unwrap();
+    // SAFETY: a live block.
+    unsafe { heap.resize_in_place(four[0], layout(200), 190) }.unwrap_err();
+    heap.check_invariants().unwrap();
+    let again: Vec<_> = (0..20).map_while(|_| heap.allocate(layout(200)).ok()).collect();
+    assert!(heap.retired() == 1 && !again.contains(&four[2]), "what was written to while it was free");
+    // The header, which lies behind the last block: whoever frees a block of this slab is told.
+    let last = *blocks.iter().filter(|block| frame(**block) == frame(four[0])).max().unwrap();
+    let end = (frame(last) + 1) * 4096 - last.addr().get();
+    // SAFETY: memory of the slab; this is the misuse.
+    unsafe { at(last, 200).write_bytes(7, end - 200) };
+    for block in blocks.iter().filter(|block| frame(**block) == frame(last)) {
+        // SAFETY: a bad free, or one of a slab that has lost its header.
+        assert_eq!(unsafe { heap.deallocate(*block, layout(200)) }, Err(FreeError::Foreign));
+    }
+    // Its lists cannot be walked any more.
+    core::mem::forget(heap);
 }
 
 #[test]

@@ -12,6 +12,13 @@
 //! | slab_allocator_rs 1.0.2 | 8 bytes take 64 | `slabs_are_used` |
 //! | DragonOS (its report 781) with slabmalloc | empty slabs never go back to the buddy system | `pages_go_back_where_they_came_from` |
 //! | mimalloc 3 (its report 1364), sharded-slab 0.1 (its report 56) | who only frees keeps it all: 1.77 GiB for 370 MiB live | `a_cpu_that_only_frees` |
+//! | asterinas heap-allocator | an allocation inside an interrupt panics: the cache of the CPU is borrowed | `cpu::an_interrupt_in_a_slot_is_served` |
+//! | sharded-slab 0.1 (its report 83) | what was used once is kept for ever | `pages_go_back_where_they_came_from` |
+//! | mimalloc, snmalloc, jemalloc | a fifth of a block is rounding, in snmalloc above 64 KiB a half | `size_class`'s own tests: a ninth |
+//! | mimalloc 3 (its report 1117) | frees for a thread that has gone are never collected | `hosted::tests::mail_for_nobody_is_looked_after_by_its_sender` |
+//! | mimalloc (776), snmalloc (846) | memory that is given back with `MADV_FREE` counts as resident | `tests/hosted_memory.rs` |
+//! | jemalloc 5.3, rpmalloc 2.0 | each large block is mapped and unmapped: ten times the time | `hosted::tests::large::a_mapping_moves_…_and_is_kept` |
+//! | allocators without handlers of `fork` | the child waits for a lock for ever | `examples/preload/programs/forks.c` |
 //! | heapless (issues 153, 315, 458), argobots (178), yuzu (9083) | lock-free lists of free objects lose some to ABA | no lists; `tests/loom.rs` |
 
 use alloc::collections::BTreeSet;
