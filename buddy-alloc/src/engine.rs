@@ -193,9 +193,8 @@ impl<'m, G: Geometry> Engine<'m, G> {
         let order = u32::from(order.get());
         // A path of its own, where the order is a constant.
         if order == G::HUGE {
-            if let Some(offset) = self.take_at_hand(G::HUGE) {
-                return Some(offset);
-            }
+            let at_hand = self.take_at_hand(G::HUGE).or_else(|| self.take_recent(G::HUGE));
+            return at_hand.or_else(|| self.take_found(G::HUGE));
         }
         self.take_order(order)
     }

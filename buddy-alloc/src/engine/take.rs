@@ -46,7 +46,7 @@ impl<G: Geometry> Engine<'_, G> {
 
     /// Takes a block from the row that the index says, or by splitting a unit of a higher level.
     #[inline(never)]
-    fn take_found(&mut self, order: u32) -> Option<usize> {
+    pub(super) fn take_found(&mut self, order: u32) -> Option<usize> {
         let (wanted, class) = Self::place_of(order);
         let (mut level, mut row) = loop {
             let (level, row) = self.find(wanted, class)?;
