@@ -31,7 +31,7 @@
 //! | pages: replace, software state | [`Transaction`]'s |
 //! | find, many, translate, runs, text | [`SharedTable`]'s without locks, [`Transaction`]'s of what stands still |
 //! | a cursor | a transaction: each of its calls takes any of its pages, and nobody comes in between |
-//! | the copy of a fork | `protect`, and for each of the `runs` a `map` in a transaction of the other table |
+//! | the copy of a fork | `update` without the right to write, and for each of the `runs` a `map` in a transaction of the other table |
 //! | pinned and shared halves | made before the table is shared: other roots take their links from this one's root |
 //! | invariants, destroy | [`SharedTable::into_table`]: they are about all tables at one moment |
 //!

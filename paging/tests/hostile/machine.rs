@@ -5,109 +5,25 @@
 //!      ├── World 0: table, unit 0, model            a fork copies from one to the other;
 //!      └── World 1: table, unit 1, model            of a kernel's half unit 1 walks what table 0 changes
 //! ```
-#![expect(unsafe_code, reason = "implements unsafe traits; the unit reads tables as hardware does")]
 
 use core::cell::{Cell, RefCell};
 use core::ops::Range;
-use core::ptr::NonNull;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use hectare_core::{
-    AllocError, Frame, FrameRequest, FrameRun, FrameSource, FreeError, Page, PageRun, PageSize, Permissions,
-    PhysAddr, PhysWindow, VirtAddr,
-};
-use hectare_paging::table::{Invalidation, MapOptions, TableError, TableWindow, Tlb};
-use hectare_paging::{Attributes, Entry, Flush, Mapping, MemoryType, PageTable, TableFormat, Touched};
-use hectare_testkit::stand_in::{ArenaWindow, PlainFrames};
+use hectare_core::{Frame, FrameRun, Page, PageRun, Permissions, VirtAddr};
+use hectare_paging::table::{MapOptions, TableError};
+use hectare_paging::{Attributes, Entry, Flush, Fresh, Mapping, MemoryType, TableFormat, Touched};
+use hectare_testkit::stand_in::PlainFrames;
 
-use crate::mmu::{GARBAGE, Mmu};
+use crate::memory::{Source, Unit, Units, Used, Window};
+use crate::mmu::Mmu;
 use crate::sequences::{At, Op, Step};
+use crate::table::{Alone, Cpus, Table};
 use crate::walkers::{Walked, expect};
 
-/// Frames that are handed out.
-pub(crate) type Used = Rc<RefCell<BTreeSet<u64>>>;
-
-type Unit<F> = Rc<RefCell<Mmu<F>>>;
-
-/// Units that a change reaches.
-pub(crate) struct Units<F: TableFormat>(Rc<RefCell<Vec<Unit<F>>>>);
-
-impl<F: TableFormat> Clone for Units<F> {
-    fn clone(&self) -> Self {
-        Self(Rc::clone(&self.0))
-    }
-}
-
-impl<F: TableFormat> Units<F> {
-    fn none() -> Self {
-        Self(Rc::new(RefCell::new(vec![])))
-    }
-
-    fn each(&self, mut act: impl FnMut(&mut Mmu<F>)) {
-        self.0.borrow().iter().for_each(|unit| act(&mut unit.borrow_mut()));
-    }
-}
-
-// SAFETY: the units forget what is named.
-unsafe impl<F: TableFormat> Tlb for Units<F> {
-    fn invalidate(&self, what: &Invalidation<'_>) {
-        self.each(Mmu::disturb);
-        self.each(|unit| unit.invalidate(what));
-        self.each(Mmu::disturb);
-    }
-}
-
-pub(crate) struct Window<F: TableFormat>(ArenaWindow, Units<F>);
-
-// SAFETY: the arena's pointers; the units set accessed and dirty bits of present entries, nothing else.
-unsafe impl<F: TableFormat> TableWindow for Window<F> {
-    fn table(&self, address: PhysAddr, bytes: u64) -> Option<NonNull<u8>> {
-        self.0.pointer(address, bytes)
-    }
-
-    fn step(&self, place: PhysAddr) {
-        self.1.each(|unit| unit.before(place));
-    }
-
-    fn broken(&self, what: &Invalidation<'_>) {
-        self.1.invalidate(what);
-    }
-}
-
-pub(crate) struct Source<F: TableFormat> {
-    frames: Rc<RefCell<PlainFrames>>,
-    used: Used,
-    /// All units: none may hold what is freed.
-    units: Units<F>,
-}
-
-// SAFETY: as the inner source; it fills what it hands out.
-unsafe impl<F: TableFormat> FrameSource for Source<F> {
-    const FRAME_SIZE: PageSize = PageSize::SIZE_4K;
-
-    fn allocate_frames(&mut self, request: FrameRequest) -> Result<FrameRun, AllocError> {
-        let mut frames = self.frames.borrow_mut();
-        let run = frames.allocate_frames(request)?;
-        let start = run.first().start(Self::FRAME_SIZE).expect("an address");
-        let bytes = run.count() << 12;
-        let pointer = frames.window().pointer(start, bytes).expect("in the arena");
-        // SAFETY: the frames were just taken.
-        unsafe { pointer.write_bytes(GARBAGE, usize::try_from(bytes).expect("small")) };
-        self.used.borrow_mut().extend(run.iter().map(Frame::number));
-        Ok(run)
-    }
-
-    unsafe fn free_frames(&mut self, run: FrameRun) -> Result<(), FreeError> {
-        let numbers = run.first().number()..run.end().number();
-        self.units.each(|unit| unit.free(numbers.clone()));
-        for frame in numbers {
-            assert!(self.used.borrow_mut().remove(&frame), "frame {frame:#x} is freed twice");
-        }
-        // SAFETY: the caller's promise.
-        unsafe { self.frames.borrow_mut().free_frames(run) }
-    }
-}
+/// The first frame.
+const FIRST: u64 = 0x100;
 
 fn attributes<F: TableFormat>(index: usize) -> Attributes {
     let sets = [
@@ -135,8 +51,8 @@ fn say<F: TableFormat>(said: &mut Vec<Said>, run: &Mapping<F>, gone: bool, dirty
     said.extend(pages.zip(frames).map(|(page, frame)| Said { page, frame, dirty, gone }));
 }
 
-struct World<F: TableFormat> {
-    table: PageTable<F, Window<F>, Source<F>>,
+struct World<F: TableFormat, T> {
+    table: T,
     unit: Unit<F>,
     /// Those that the table's tokens reach.
     units: Units<F>,
@@ -147,10 +63,10 @@ struct World<F: TableFormat> {
     said: Vec<Said>,
 }
 
-impl<F: TableFormat> World<F> {
+impl<F: TableFormat, T: Table<F>> World<F, T> {
     fn owe(&mut self, token: Flush) {
         match &mut self.owed {
-            Some(owed) => self.table.merge(owed, token).expect("both its own"),
+            Some(owed) => self.table.merge(owed, token),
             None => self.owed = Some(token),
         }
         self.unit.borrow_mut().disturb();
@@ -159,7 +75,7 @@ impl<F: TableFormat> World<F> {
     fn settle(&mut self) {
         self.units.each(Mmu::disturb);
         if let Some(token) = self.owed.take() {
-            self.table.finish(token, &self.units).expect("its own token");
+            self.table.finish(token, &self.units);
         }
     }
 
@@ -183,7 +99,7 @@ impl<F: TableFormat> World<F> {
     }
 }
 
-pub(crate) struct Machine<F: TableFormat> {
+pub(crate) struct Machine<F: TableFormat, T = Alone<F>> {
     frames: Rc<RefCell<PlainFrames>>,
     used: Used,
     units: Units<F>,
@@ -191,14 +107,14 @@ pub(crate) struct Machine<F: TableFormat> {
     span: Range<u64>,
     /// Pages of the half that table 0 owns and table 1 shares; empty if there is none.
     shared: Range<u64>,
-    worlds: Vec<World<F>>,
+    worlds: Vec<World<F, T>>,
     seed: u64,
     generation: Cell<u64>,
 }
 
 impl<F: TableFormat + Walked> Machine<F> {
     pub(crate) fn new(span: Range<u64>, count: u64, seed: u64) -> Self {
-        let frames = Rc::new(RefCell::new(PlainFrames::new(0x100, count)));
+        let frames = Rc::new(RefCell::new(PlainFrames::new(FIRST, count)));
         let (used, units, shared) = (Used::default(), Units::none(), span.end..span.end);
         let (worlds, generation) = (vec![], Cell::new(0));
         let mut machine = Self { frames, used, units, count, span, shared, worlds, seed, generation };
@@ -212,9 +128,10 @@ impl<F: TableFormat + Walked> Machine<F> {
         assert!(machine.add_world());
         let (kernel, user) = machine.worlds.split_at_mut(1);
         let pages = PageRun::new(Page::new(from), span.end - from).expect("a run");
-        kernel[0].table.pin(pages).expect("frames").finish(&kernel[0].units);
+        let table = kernel[0].table.own().expect("not shared among CPUs");
+        table.pin(pages).expect("frames").finish(&kernel[0].units);
         user[0].unit.borrow_mut().unload();
-        user[0].table.share(&kernel[0].table).expect("an empty half");
+        user[0].table.own().expect("nor this").share(table).expect("an empty half");
         kernel[0].units.0.borrow_mut().push(Rc::clone(&user[0].unit));
         // Its root changed before any CPU used it, so it is loaded now.
         user[0].unit.borrow_mut().load(user[0].table.root());
@@ -222,6 +139,20 @@ impl<F: TableFormat + Walked> Machine<F> {
         machine
     }
 
+    /// From now on its tables are such that many CPUs share.
+    pub(crate) fn among_cpus(self) -> Machine<F, Cpus<F>> {
+        let Self { frames, used, units, count, span, shared, worlds, seed, generation } = self;
+        let share = |world: World<F, Alone<F>>| {
+            let World { table, unit, units, model, owed, said } = world;
+            let table = Cpus::share(table, FIRST..FIRST + count, span.clone());
+            World { table, unit, units, model, owed, said }
+        };
+        let worlds = worlds.into_iter().map(share).collect();
+        Machine { frames, used, units, count, span, shared, worlds, seed, generation }
+    }
+}
+
+impl<F: TableFormat + Walked, T: Table<F>> Machine<F, T> {
     fn add_world(&mut self) -> bool {
         let memory = self.frames.borrow().window();
         let units = Units::none();
@@ -230,7 +161,8 @@ impl<F: TableFormat + Walked> Machine<F> {
             used: Rc::clone(&self.used),
             units: self.units.clone(),
         };
-        let Ok(table) = PageTable::new(Window(memory.clone(), units.clone()), source) else { return false };
+        let window = Window(memory.clone(), units.clone());
+        let Some(table) = T::new(window, source) else { return false };
         let seed = self.seed.rotate_left(self.worlds.len() as u32 * 29);
         let unit = Rc::new(RefCell::new(Mmu::new(memory, Rc::clone(&self.used), self.span.clone(), seed)));
         unit.borrow_mut().load(table.root());
@@ -364,7 +296,7 @@ impl<F: TableFormat + Walked> Machine<F> {
                 run.pages().iter().map(Page::number).zip(frames.map(|frame| (frame, run.attributes()))),
             );
         };
-        let Ok((token, fresh)) = from.table.copy_into(pages, &mut into.table, protect, report) else {
+        let Ok((token, fresh)) = copy_into(from, into, pages, protect, report) else {
             return;
         };
         from.owe(token);
@@ -414,9 +346,7 @@ impl<F: TableFormat + Walked> Machine<F> {
                     options.largest = Some(F::PAGE);
                 }
                 let attributes = attributes::<F>(which);
-                if let Ok(token) = table.map(pages.first(), fresh, attributes, options) {
-                    world.unit.borrow_mut().disturb();
-                    token.finish(&world.units);
+                if table.map(pages.first(), fresh, attributes, options, &world.units).is_ok() {
                     let there = fresh.iter().map(|frame| (frame.number(), attributes));
                     world.model.extend(pages.iter().map(Page::number).zip(there));
                 }
@@ -443,7 +373,7 @@ impl<F: TableFormat + Walked> Machine<F> {
                 }
             }
             Op::Update { attributes: which, .. } => {
-                if let Ok(token) = table.update(pages, |_| attributes::<F>(which)) {
+                if let Ok(token) = table.update(pages, attributes::<F>(which)) {
                     world.owe(token);
                     world.change(pages, |_| attributes::<F>(which));
                 }
@@ -458,7 +388,10 @@ impl<F: TableFormat + Walked> Machine<F> {
                 }
             }
             Op::Touch { dirty, .. } => {
-                let _ = table.touch(pages, if dirty { Touched::DIRTY } else { Touched::ACCESSED });
+                let touched = if dirty { Touched::DIRTY } else { Touched::ACCESSED };
+                if let Ok(token) = table.touch(pages, touched) {
+                    world.owe(token);
+                }
             }
             Op::Coalesce { .. } => {
                 if let Ok(token) = table.coalesce(pages) {
@@ -511,8 +444,8 @@ impl<F: TableFormat + Walked> Machine<F> {
         let moved = world.table.remap(pages(from), Page::new(to)).expect("room");
         world.unit.borrow_mut().disturb();
         let gone = world.table.forget(pages(to)).expect("no table is needed");
-        world.table.finish(gone, &world.units).expect("its own token");
-        world.table.finish(moved, &world.units).expect("its own token");
+        world.table.finish(gone, &world.units);
+        world.table.finish(moved, &world.units);
         world.drop_pages(pages(from));
         self.pay(0);
     }
@@ -522,19 +455,39 @@ impl<F: TableFormat + Walked> Machine<F> {
         (0..self.worlds.len()).for_each(|who| self.pay(who));
         self.units.each(Mmu::unload);
         for world in self.worlds {
-            drop(world.table.destroy(&self.units));
+            world.table.destroy(&self.units);
         }
         let pinned = if self.shared.is_empty() { 0 } else { self.used.borrow().len() as u64 };
         assert_eq!(self.frames.borrow().free() + pinned, self.count, "all frames came back");
     }
 }
 
+/// Copies as a fork does.
+fn copy_into<F: TableFormat, T: Table<F>>(
+    from: &mut World<F, T>,
+    into: &mut World<F, T>,
+    pages: PageRun,
+    protect: bool,
+    report: impl FnMut(Mapping<F>),
+) -> Result<(Flush, Fresh<F>), TableError> {
+    let (Some(from), Some(into)) = (from.table.own(), into.table.own()) else {
+        return Err(TableError::Foreign);
+    };
+    from.copy_into(pages, into, protect, report)
+}
+
 /// A cursor takes, changes rights and skips in turn.
-fn walk<F: TableFormat>(world: &mut World<F>, pages: PageRun, most: u64, which: usize, mut turn: usize) {
+fn walk<F: TableFormat, T: Table<F>>(
+    world: &mut World<F, T>,
+    pages: PageRun,
+    most: u64,
+    which: usize,
+    mut turn: usize,
+) {
     let permissions = attributes::<F>(which).permissions;
     let page_of = |at: Option<VirtAddr>| at.map_or(u64::MAX, |at| at.value() >> F::PAGE.log2());
     let (mut tokens, mut said) = (vec![], vec![]);
-    let Ok(mut cursor) = world.table.cursor(pages) else { return };
+    let Some(Ok(mut cursor)) = world.table.own().map(|table| table.cursor(pages)) else { return };
     for _ in 0..24 {
         turn += 1;
         let (before, at) = (cursor.position(), cursor.peek());

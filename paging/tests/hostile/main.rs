@@ -17,8 +17,10 @@ use sequences::{At, Dice, Op, Step, hostile};
 use walkers::Walked;
 
 mod machine;
+mod memory;
 mod mmu;
 mod sequences;
+mod table;
 #[path = "../support/walkers.rs"]
 #[allow(dead_code, reason = "others use more of it")]
 mod walkers;
@@ -92,6 +94,33 @@ shared_halves! {
     shared_pae: Pae, 0x3FE00..0x40200, 0x40000, 48;
     shared_sv39: Sv39, 0x3_FE00..0x4_0200, 0x4_0000, 48;
     shared_aarch64_4k: AArch64<12, 39, MANAGED>, 0x3_FE00..0x4_0200, 0x4_0000, 48;
+}
+
+macro_rules! among_cpus {
+    ($($name:ident: $format:ty, $pages:expr, $from:expr, $frames:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            hostile(|unit, steps| {
+                let mut machine = Machine::<$format>::new($pages, $frames, unit).among_cpus();
+                steps.iter().for_each(|step| machine.run(step));
+                machine.end();
+                let half = Machine::<$format>::with_shared_half($pages, $from, $frames, unit);
+                let mut machine = half.among_cpus();
+                steps.iter().for_each(|step| machine.run(step));
+                machine.end();
+            });
+        }
+    )*};
+}
+// Tables that many CPUs share, by themselves and with a kernel's half: their operations in transactions.
+among_cpus! {
+    cpus_toy: Toy<3, 2, 1>, 0..64, 32, 64;
+    cpus_x86: X86, 0x3FC00..0x40400, 0x40000, 48;
+    cpus_pae: Pae, 0x3FE00..0x40200, 0x40000, 48;
+    cpus_x86_64: X86_64<4>, 0x7FF_FE00..0x800_0200, 0x800_0000, 48;
+    cpus_sv39_svade: Sv39, 0x3_FE00..0x4_0200, 0x4_0000, 48;
+    cpus_sv39_with_extensions: RiscV<3, EXTENSIONS>, 0x3_FE00..0x4_0200, 0x4_0000, 48;
+    cpus_aarch64_4k: AArch64<12, 39, MANAGED>, 0x3_FE00..0x4_0200, 0x4_0000, 48;
 }
 
 /// A right to write is taken, nothing is paid yet, and the page goes: a write through the stale right must be told.
@@ -223,6 +252,10 @@ fn a_right_to_write_where_a_table_was_replaced() {
     let steps = steps.map(|(op, later)| Step { op, who: 0, later });
     let mut dice = Dice(9);
     for _ in 0..times(4000) {
-        survive::<Toy<3, 2, 1>>(0..64, 64, dice.any(), &steps);
+        let unit = dice.any();
+        survive::<Toy<3, 2, 1>>(0..64, 64, unit, &steps);
+        let mut machine = Machine::<Toy<3, 2, 1>>::new(0..64, 64, unit).among_cpus();
+        steps.iter().for_each(|step| machine.run(step));
+        machine.end();
     }
 }

@@ -26,12 +26,12 @@ use hectare_paging::table::Invalidation;
 use hectare_paging::{AtomicEntry, Entry, Format, Kind, LiveEntry, TableFormat, Touched};
 use hectare_testkit::stand_in::ArenaWindow;
 
-use crate::machine::Used;
+use crate::memory::Used;
 
 type Cell<F> = <<F as Format>::Entry as LiveEntry>::Atomic;
 
 /// What fresh frames are filled with: present in every format.
-pub(super) const GARBAGE: u8 = 0xD7;
+pub(crate) const GARBAGE: u8 = 0xD7;
 
 /// A cached leaf.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,7 @@ struct Found<E> {
     place: u64,
 }
 
-pub(super) struct Mmu<F: TableFormat> {
+pub(crate) struct Mmu<F: TableFormat> {
     memory: ArenaWindow,
     root: Option<u64>,
     /// The entries of the root as they were when it was loaded, where the hardware latches them.
@@ -74,15 +74,15 @@ pub(super) struct Mmu<F: TableFormat> {
     absent: BTreeSet<(usize, u64)>,
     used: Used,
     /// Frames that were written since anybody was told.
-    pub(super) written: BTreeSet<u64>,
-    pub(super) pages: core::ops::Range<u64>,
+    pub(crate) written: BTreeSet<u64>,
+    pub(crate) pages: core::ops::Range<u64>,
     random: u64,
     /// Stores since it last had nothing to do with one.
     stores: u64,
 }
 
 impl<F: TableFormat> Mmu<F> {
-    pub(super) fn new(memory: ArenaWindow, used: Used, pages: core::ops::Range<u64>, seed: u64) -> Self {
+    pub(crate) fn new(memory: ArenaWindow, used: Used, pages: core::ops::Range<u64>, seed: u64) -> Self {
         Self {
             memory,
             root: None,
@@ -99,18 +99,18 @@ impl<F: TableFormat> Mmu<F> {
     }
 
     /// Uses this root from now on.
-    pub(super) fn load(&mut self, root: PhysAddr) {
+    pub(crate) fn load(&mut self, root: PhysAddr) {
         self.root = Some(root.value());
         let entries = if F::ROOT_LATCHED { F::entries(F::LEVELS - 1) } else { 0 };
         self.latched = (0..entries).map(|index| self.read(root.value(), index)).collect();
     }
 
     /// Uses no root any more. What it cached it keeps.
-    pub(super) fn unload(&mut self) {
+    pub(crate) fn unload(&mut self) {
         self.root = None;
     }
 
-    pub(super) fn random(&mut self, below: u64) -> u64 {
+    pub(crate) fn random(&mut self, below: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
@@ -118,7 +118,7 @@ impl<F: TableFormat> Mmu<F> {
     }
 
     /// A few actions before a store to the entry at `place`: first of all a write through a cached copy of it.
-    pub(super) fn before(&mut self, place: PhysAddr) {
+    pub(crate) fn before(&mut self, place: PhysAddr) {
         let copy = self.leaves.iter().position(|cached| cached.place == place.value());
         if let Some(at) = copy.filter(|_| self.root.is_some() && self.random(2) == 0) {
             let linear = self.leaves[at].first + self.random(1 << self.leaves[at].bits);
@@ -132,7 +132,7 @@ impl<F: TableFormat> Mmu<F> {
     }
 
     /// A few actions, between two calls of the table code.
-    pub(super) fn disturb(&mut self) {
+    pub(crate) fn disturb(&mut self) {
         self.stores = 0;
         self.act_often();
     }
@@ -319,7 +319,7 @@ impl<F: TableFormat> Mmu<F> {
     }
 
     /// An entry, zero-extended.
-    pub(super) fn word(&self, place: u64) -> u64 {
+    pub(crate) fn word(&self, place: u64) -> u64 {
         self.cell(place).load(Relaxed).widen()
     }
 
@@ -345,7 +345,7 @@ impl<F: TableFormat> Mmu<F> {
     }
 
     /// Forgets what is named, and nothing else.
-    pub(super) fn invalidate(&mut self, what: &Invalidation<'_>) {
+    pub(crate) fn invalidate(&mut self, what: &Invalidation<'_>) {
         // An instruction names an address, and forgets what translates that address: one for each page of a span.
         let named = |first: u64, last: u64| {
             what.everything
@@ -376,14 +376,14 @@ impl<F: TableFormat> Mmu<F> {
     }
 
     /// A run of frames goes back.
-    pub(super) fn free(&mut self, frames: core::ops::Range<u64>) {
+    pub(crate) fn free(&mut self, frames: core::ops::Range<u64>) {
         let mut tables = self.tables.iter();
         let led = tables.find(|(_, table)| frames.contains(&(**table >> 12)));
         assert!(led.is_none(), "a table is freed that a cache leads to: {led:x?}");
     }
 
     /// Everything that was owed is paid: caches say what memory says, or less.
-    pub(super) fn audit(&mut self) {
+    pub(crate) fn audit(&mut self) {
         for ((level, prefix), table) in self.tables.clone() {
             let now = self.linked(prefix << F::SHIFTS[level], level);
             assert_eq!(now, Some(table), "stale: an upper level's cache at {prefix:#x}, level {level}");
@@ -436,7 +436,7 @@ impl<F: TableFormat> Mmu<F> {
     }
 
     /// Whether the page's entry says that it was written.
-    pub(super) fn is_dirty(&self, page: u64) -> bool {
+    pub(crate) fn is_dirty(&self, page: u64) -> bool {
         let linear = F::linear(VirtAddr::new(page << F::SHIFTS[0]));
         self.plain(linear).is_some_and(|found| self.touched(linear, &found.cached).dirty)
     }
