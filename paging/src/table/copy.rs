@@ -148,6 +148,9 @@ fn count<F: TableFormat, W: TableWindow, V: TableWindow>(
             Slot::Leaf(_) if piece.is_whole::<F>(level) => {
                 any = true;
                 if let Some(target) = target.filter(|target| target.load(index) != F::Entry::ZERO) {
+                    if let Some(child) = into.child(target, index) {
+                        plan(into, child, piece, level - 1)?;
+                    }
                     return Err(taken(target, part, index));
                 }
             }
@@ -163,13 +166,20 @@ fn count<F: TableFormat, W: TableWindow, V: TableWindow>(
                 }
             }
             Slot::Table(child) => {
+                let mut in_the_way = None;
                 let below = match target.map(|target| (target, into.slot(target, index))) {
                     None => None,
                     Some((_, Slot::Table(child))) => Some(child),
                     Some((_, Slot::Absent(entry))) if entry == F::Entry::ZERO => None,
-                    Some((target, _)) => return Err(taken(target, part, index)),
+                    Some((target, _)) => {
+                        in_the_way = Some(target);
+                        None
+                    }
                 };
                 let (tables, found) = count(walk, child, into, below, piece)?;
+                if let Some(target) = in_the_way.filter(|_| found) {
+                    return Err(taken(target, part, index));
+                }
                 any |= found;
                 needed += tables + u64::from(found && below.is_none());
             }

@@ -282,3 +282,30 @@ fn a_token_of_another_table_is_given_back() {
     one.model.clear();
     one.check([0]);
 }
+
+/// Ours: the copy of a hole was refused where the other side has a huge page, if our hole is part of a table.
+#[test]
+fn a_hole_is_copied_over_a_huge_page() {
+    let (mut one, mut two) = (World::<X>::new(16), World::<X>::new(16));
+    one.map(0x210, 1, 1, user(), MapOptions::DEFAULT).unwrap();
+    two.map(0x200, 0x400, 512, user(), MapOptions::DEFAULT).unwrap();
+    one.copy(&mut two, 0x220, 8, true).unwrap();
+    let error = one.copy(&mut two, 0x20F, 8, true).unwrap_err();
+    let (address, existing) = (VirtAddr::new(0x20_F000), PhysAddr::new(0x40_F000));
+    assert_eq!(error, TableError::Mapped { address, existing });
+    one.check([0x20F, 0x210]);
+    two.check([0x200, 0x210, 0x220]);
+}
+
+/// Ours: where a page is mapped below a table, and a huge page would go, the error spoke of software state.
+#[test]
+fn a_refused_copy_names_what_is_mapped() {
+    let (mut one, mut two) = (World::<X>::new(16), World::<X>::new(16));
+    one.map(0x200, 0x400, 512, user(), MapOptions::DEFAULT).unwrap();
+    two.map(0x203, 7, 1, user(), MapOptions::DEFAULT).unwrap();
+    let error = one.copy(&mut two, 0, 0x400, true).unwrap_err();
+    let (address, existing) = (VirtAddr::new(0x20_3000), PhysAddr::new(0x7000));
+    assert_eq!(error, TableError::Mapped { address, existing });
+    one.check([0x200, 0x203]);
+    two.check([0x203, 0x204]);
+}
