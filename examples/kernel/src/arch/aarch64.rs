@@ -1,6 +1,5 @@
 //! AArch64 on QEMU's `virt` board, at EL1, with PSCI and semihosting.
 use core::arch::{asm, global_asm};
-use core::fmt::Write;
 
 use hectare_paging::format::aarch64::MAIR;
 
@@ -8,9 +7,11 @@ use crate::cpus::{self, CPUS};
 use crate::device_tree;
 use crate::memory::Map;
 
+mod board;
 pub mod flush;
 mod traps;
 
+pub use board::{Console, exit};
 pub use traps::{probe_read, probe_write, run_user};
 
 pub const NAME: &str = "aarch64";
@@ -198,25 +199,4 @@ pub fn start_cpu(tree: usize, cpu: usize) -> bool {
         )
     };
     error == 0
-}
-
-/// The board's serial port.
-pub struct Console;
-
-impl Write for Console {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        let port: *mut u32 = core::ptr::with_exposed_provenance_mut(0x0900_0000);
-        for byte in text.bytes() {
-            // SAFETY: the PL011's data register.
-            unsafe { port.write_volatile(byte.into()) };
-        }
-        Ok(())
-    }
-}
-
-pub fn exit(good: bool) -> ! {
-    let arguments = [0x2_0026_u64, u64::from(!good)];
-    // SAFETY: semihosting's SYS_EXIT ends QEMU with this status.
-    unsafe { asm!("hlt #0xf000", in("x0") 0x18_u64, in("x1") &raw const arguments) };
-    loop {}
 }

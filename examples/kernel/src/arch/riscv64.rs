@@ -1,14 +1,15 @@
 //! RISC-V on QEMU's `virt` board, in supervisor mode behind OpenSBI.
 use core::arch::{asm, global_asm};
-use core::fmt::Write;
 
 use crate::cpus::{self, CPUS};
 use crate::device_tree;
 use crate::memory::Map;
 
+mod board;
 pub mod flush;
 mod traps;
 
+pub use board::{Console, exit};
 pub use traps::{probe_read, probe_write, run_user};
 
 pub const NAME: &str = "riscv64";
@@ -178,25 +179,4 @@ pub fn sbi(extension: usize, function: usize, arguments: [usize; 5]) -> isize {
         )
     };
     error
-}
-
-/// The board's serial port.
-pub struct Console;
-
-impl Write for Console {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        let port: *mut u8 = core::ptr::with_exposed_provenance_mut(0x1000_0000);
-        for byte in text.bytes() {
-            // SAFETY: the 16550's transmit register.
-            unsafe { port.write_volatile(byte) };
-        }
-        Ok(())
-    }
-}
-
-pub fn exit(good: bool) -> ! {
-    let finisher: *mut u32 = core::ptr::with_exposed_provenance_mut(0x10_0000);
-    // SAFETY: the test finisher ends QEMU with this status.
-    unsafe { finisher.write_volatile(if good { 0x5555 } else { 1 << 16 | 0x3333 }) };
-    loop {}
 }

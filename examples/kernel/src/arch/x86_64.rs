@@ -1,11 +1,11 @@
 //! x86-64 on QEMU's `q35`: started by the PVH protocol, other CPUs by INIT and SIPI.
 use core::arch::asm;
-use core::fmt::Write;
 
 use crate::cpus::{self, CPUS};
 use crate::memory::Map;
 
 mod apic;
+mod board;
 mod boot;
 pub mod flush;
 mod pvh;
@@ -68,6 +68,7 @@ pub fn idle(ready: impl Fn() -> bool) {
 /// Nobody sleeps.
 pub fn wake_all() {}
 
+pub use board::{Console, exit};
 pub use tables::cpu;
 pub use traps::{probe_read, probe_write, run_user};
 
@@ -102,35 +103,4 @@ pub unsafe fn load_root(root: u64) {
 pub unsafe fn leave_root() {
     // SAFETY: the caller's promise.
     unsafe { load_root(boot::tables()) };
-}
-
-/// A byte to a port.
-///
-/// # Safety
-/// The device takes it.
-unsafe fn write_port(port: u16, value: u8) {
-    // SAFETY: the caller's promise.
-    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) };
-}
-
-/// The first serial port.
-pub struct Console;
-
-impl Write for Console {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        for byte in text.bytes() {
-            // SAFETY: the transmit register of COM1, which QEMU always takes.
-            unsafe { write_port(0x3F8, byte) };
-        }
-        Ok(())
-    }
-}
-
-/// Ends QEMU with status 33 if all is good, else 35: `isa-debug-exit` makes (value << 1) | 1 of it.
-pub fn exit(good: bool) -> ! {
-    // SAFETY: the device ends the machine.
-    unsafe { write_port(0xF4, if good { 0x10 } else { 0x11 }) };
-    loop {
-        core::hint::spin_loop();
-    }
 }

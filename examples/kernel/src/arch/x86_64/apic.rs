@@ -1,7 +1,7 @@
 //! The local interrupt controller: messages from CPU to CPU.
 use core::arch::asm;
 
-use super::write_port;
+use super::board::write_port;
 use crate::cpus;
 
 const BASE: usize = 0xFEE0_0000;
