@@ -61,6 +61,8 @@ pub(crate) struct Heap {
     ticked: Cell<u64>,
     /// Where to look for the next heap to adopt from.
     next_away: Cell<u32>,
+    /// With more granules than that in use, caches are emptied before there are more still.
+    enough: Cell<usize>,
     bins: [Bin; CLASSES],
     classes: [Class; CLASSES],
     outs: [Out; OUTS],
@@ -103,6 +105,7 @@ impl Heap {
             calls: Cell::new(0),
             ticked: Cell::new(0),
             next_away: Cell::new(0),
+            enough: Cell::new(0),
             bins: [const { Bin { chain: Chain::EMPTY, room: Cell::new(0) } }; CLASSES],
             classes: [const {
                 Class { spare: Chain::EMPTY, partial: Spans::EMPTY, current: Cell::new(ptr::null()) }
@@ -268,6 +271,17 @@ impl Heap {
             }
         }
         self.outs.iter().for_each(|out| Self::post(process, out));
+    }
+
+    /// Before more memory comes into use: when it has become an eighth more since the last time, what is in bins and spares
+    /// goes to the spans, so that those of which nothing is used go to the pool and serve again.
+    pub(crate) fn before_growth<S: System>(&'static self, process: &Process<S>) {
+        let in_use = || process.with_pool(|pool| pool.in_use.get());
+        if in_use() > self.enough.get() && !cfg!(hectare_plant = "hosted_growth_keeps") {
+            self.age(process, false);
+            let left = in_use();
+            self.enough.set(left + left / 8 + 16);
+        }
     }
 
     /// Gives everything that is free to spans, pool and other heaps.

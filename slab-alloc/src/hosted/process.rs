@@ -8,6 +8,7 @@ use super::heap::Heap;
 use super::lock::Locked;
 use super::map::{Entry, Map, OWNERS};
 use super::pool::{LONGEST_RUN, Pool};
+use super::sizes::Sizes;
 use super::span::{GRANULE, Span, span_of};
 use super::system::System;
 use crate::free::{HARDENED, set_key};
@@ -27,6 +28,8 @@ type Places = [AtomicPtr<Heap>; PLACES];
 pub(crate) struct Process<S: System> {
     pub(crate) system: S,
     pub(crate) map: Map,
+    /// Beside the map, on whose page every program is anyway.
+    pub(super) sizes: Sizes,
     pub(crate) pool: Locked<Pool>,
     /// Where the heap with each number is: blocks that are made when they are needed (a program's image would hold them
     /// all, were they here), null or for ever.
@@ -47,6 +50,7 @@ impl<S: System> Process<S> {
         Self {
             system,
             map: Map::new(),
+            sizes: Sizes::ALL,
             pool: Locked::new(Pool::new()),
             heaps: [const { AtomicPtr::new(core::ptr::null_mut()) }; OWNERS as usize / PLACES],
             count: AtomicU32::new(0),

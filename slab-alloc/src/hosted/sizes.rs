@@ -23,7 +23,15 @@ const fn offsets<const N: usize>(unit_log2: u32) -> [u16; N] {
     offsets
 }
 
-/// For sizes up to [`SMALL`], by their units of 16 bytes.
-pub(super) static BY_16: [u16; SMALL / 16 + 1] = offsets(4);
-/// For sizes up to the largest class, by their units of 128 bytes.
-pub(super) static BY_128: [u16; LARGEST / 128 + 1] = offsets(7);
+/// Where the bin of each size is.
+#[derive(Debug)]
+pub(super) struct Sizes {
+    /// For sizes up to [`SMALL`], by their units of 16 bytes.
+    pub(super) by_16: [u16; SMALL / 16 + 1],
+    /// For sizes up to the largest class, by their units of 128 bytes.
+    pub(super) by_128: [u16; LARGEST / 128 + 1],
+}
+
+impl Sizes {
+    pub(super) const ALL: Self = Self { by_16: offsets(4), by_128: offsets(7) };
+}

@@ -16,6 +16,7 @@ use std::sync::{Barrier, Mutex};
 use std::vec::Vec;
 
 use super::*;
+use crate::size_class::{CLASSES, size_of_class};
 
 mod large;
 mod threads;
@@ -305,6 +306,30 @@ fn mail_for_nobody_is_looked_after_by_its_sender() {
     blocks.iter().for_each(|block| free(process, second, *block));
     second.flush_all(process);
     assert_eq!((live(process), process.bytes()[0]), ((0, 0), 0), "nobody had to come back for it");
+}
+
+#[test]
+fn what_is_free_in_caches_serves_again_before_the_heap_grows() {
+    let process = process();
+    let heap = process.enter().unwrap();
+    let step = if cfg!(miri) { 12 } else { 1 };
+    // A little of each class, all of it free again, in bins and spares; no time goes by.
+    for size in (1..CLASSES).step_by(step).map(size_of_class) {
+        let blocks: Vec<_> = (0..20_000 / size + 1).map(|_| allocate(process, heap, size)).collect();
+        blocks.iter().for_each(|block| free(process, heap, *block));
+    }
+    // Of one class as much as all of that was, and half as much again.
+    let spans: usize = (1..CLASSES).step_by(step).map(span::granules_of).sum();
+    let blocks: Vec<_> = (0..spans * 3 / 2 * 4).map(|_| allocate(process, heap, 16_384)).collect();
+    let in_use = process.bytes()[0] / span::GRANULE;
+    assert!(
+        in_use <= blocks.len() / 4 + blocks.len() / 32 + 24,
+        "{in_use} granules for {}",
+        blocks.len() / 4
+    );
+    blocks.iter().for_each(|block| free(process, heap, *block));
+    heap.flush_all(process);
+    assert_eq!((live(process), process.bytes()[0]), ((0, 0), 0));
 }
 
 #[test]

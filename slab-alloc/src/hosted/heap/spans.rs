@@ -24,6 +24,10 @@ impl Heap {
         if self.adopt(process, class, behind) && (take_partial(behind, bin) || carve_current(behind, bin)) {
             return Some(());
         }
+        self.before_growth(process);
+        if take_partial(behind, bin) {
+            return Some(());
+        }
         let granules = granules_of(class);
         let (span, _) = process.with_pool(|pool| pool.take_run(&process.system, granules))?;
         span.begin_class(class);
