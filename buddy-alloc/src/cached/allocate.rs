@@ -22,35 +22,56 @@ impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize> Cache
     /// As there.
     #[inline]
     pub fn allocate_order(&self, order: Order) -> Result<Frame, AllocError> {
-        if order == Order::ZERO && self.keeps_frames_first() {
-            return self.take_at_hand(0).map_or_else(|| self.allocate_batch(0), Ok);
-        }
-        self.allocate_more(order)
+        let mut why = AllocError::OutOfMemory;
+        let frame = if order == Order::ZERO && self.keeps_frames_first() {
+            let frame = self.take_at_hand(0);
+            if frame == NOTHING { self.allocate_batch(0, &mut why) } else { frame }
+        } else {
+            self.allocate_more(order, &mut why)
+        };
+        if frame == NOTHING { Err(why) } else { Ok(Frame::new(frame)) }
     }
 
-    /// A block of a chosen order that the cache has at hand.
+    /// A block of a chosen order that the cache has at hand: the number of its first frame, or [`NOTHING`]. (A number alone,
+    /// here and below, because it returns in a register.)
     #[inline(always)]
-    fn take_at_hand(&self, kind: usize) -> Option<Frame> {
+    fn take_at_hand(&self, kind: usize) -> u64 {
         let block = self.cpu.with(|slot| match self.per_cpu(slot) {
             // SAFETY: (1) `with` holds the slot until this returns; (2) the closure only touches the cache.
             Some(per_cpu) => unsafe { per_cpu.with_cache(|cache| cache.take(kind)) },
             None => NOTHING,
         });
-        if block == NOTHING { None } else { Some(self.keep[kind % N].frame(block)) }
+        if block == NOTHING { NOTHING } else { self.keep[kind % N].frame(block).number() }
     }
 
-    /// What is no frame, or frames are not the first of the chosen orders.
+    /// What is no frame, or frames are not the first of the chosen orders; or [`NOTHING`], and why.
     #[inline(never)]
-    fn allocate_more(&self, order: Order) -> Result<Frame, AllocError> {
-        match self.keep.iter().position(|keep| keep.order == order) {
-            Some(kind) => self.take_at_hand(kind).map_or_else(|| self.allocate_batch(kind), Ok),
-            None => self.allocate_uncached(FrameRequest::order(order)).map(FrameRun::first),
+    fn allocate_more(&self, order: Order, why: &mut AllocError) -> u64 {
+        let Some(kind) = self.keep.iter().position(|keep| keep.order == order) else {
+            let found = self.allocate_uncached(FrameRequest::order(order));
+            return Self::number_of(found.map(FrameRun::first), why);
+        };
+        let frame = self.take_at_hand(kind);
+        if frame == NOTHING { self.allocate_batch(kind, why) } else { frame }
+    }
+
+    /// What the cache does not have at hand; or [`NOTHING`], and why.
+    #[inline(never)]
+    fn allocate_batch(&self, kind: usize, why: &mut AllocError) -> u64 {
+        Self::number_of(self.fetch_or_drain(kind), why)
+    }
+
+    fn number_of(found: Result<Frame, AllocError>, why: &mut AllocError) -> u64 {
+        match found {
+            Ok(frame) => frame.number(),
+            Err(error) => {
+                *why = error;
+                NOTHING
+            }
         }
     }
 
-    /// What the cache does not have at hand.
-    #[inline(never)]
-    fn allocate_batch(&self, kind: usize) -> Result<Frame, AllocError> {
+    fn fetch_or_drain(&self, kind: usize) -> Result<Frame, AllocError> {
         match self.cpu.with(|slot| self.fetch(slot, kind)) {
             Attempt::Done(frame) => Ok(frame),
             Attempt::Refused(error) => self.drain_and_retry(self.keep[kind % N].request(), error),

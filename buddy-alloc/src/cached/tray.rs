@@ -3,7 +3,7 @@
 //! ```text
 //!   hand    block 0x40·64 + 7        the one given last, if it lies no higher than the last batch: the next one taken
 //!
-//!   place    0     1     2           place i is for groups whose number is i modulo 32
+//!   place    0     1     2           place i is for groups whose number is i modulo 64
 //!   group   0x40  0x11  0x22  …
 //!   here    0110  0001  0000         bit set = the block is here
 //!   away    1001  1110  0111         bit set = it is not, and lies in a bank: it may be given
@@ -23,8 +23,8 @@ use hectare_core::FreeError;
 
 use crate::group::Group;
 
-/// Places; a power of two.
-const PLACES: usize = 32;
+/// Places: as many as a word has bits.
+const PLACES: usize = 64;
 
 /// No block: no frame has so high a number.
 pub(super) const NOTHING: u64 = u64::MAX;
@@ -36,6 +36,7 @@ pub(super) const NOTHING: u64 = u64::MAX;
 /// * no block is in hand and in its group, too; no block is both here and away
 /// * `room` and the number of blocks that are here, but for the one in hand, are `most`
 /// * a block that is away lies in a bank
+/// * a place with blocks has its bit in `filled`
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tray {
     hand: u64,
@@ -51,6 +52,8 @@ pub(super) struct Tray {
     numbers: [u64; PLACES],
     here: [u64; PLACES],
     away: [u64; PLACES],
+    /// Bit i: place i may have blocks. Cleared by who finds that it has none.
+    filled: u64,
 }
 
 impl Tray {
@@ -64,6 +67,7 @@ impl Tray {
         numbers: [NOTHING; PLACES],
         here: [0; PLACES],
         away: [0; PLACES],
+        filled: 0,
     };
 
     /// How many blocks it keeps, but for the one in hand.
@@ -104,7 +108,7 @@ impl Tray {
 
     /// Opens the next group that has blocks, if it lies no higher than the last batch came from, or `any`; its lowest block.
     pub(super) fn take_from_other(&mut self, any: bool) -> Option<u64> {
-        let at = Self::next(self.filled(), self.open)?;
+        let at = self.next(self.open)?;
         if !any && self.numbers[at] > self.last {
             return None;
         }
@@ -120,6 +124,7 @@ impl Tray {
         let at = Self::place(number);
         self.here[at] |= blocks;
         self.away[at] &= !blocks;
+        self.filled |= 1 << at;
         self.room -= blocks.count_ones() as i32;
         (self.open, self.last) = (at, number);
         other
@@ -144,6 +149,7 @@ impl Tray {
             return false;
         }
         self.here[at] |= 1 << position;
+        self.filled |= 1 << at;
         self.away[at] &= !(1 << position);
         self.room -= 1;
         true
@@ -173,8 +179,12 @@ impl Tray {
 
     /// Empties one group after the other, the open one last; its number and blocks.
     pub(super) fn spill(&mut self) -> Option<(u64, u64)> {
-        let others = self.filled() & !(1 << (self.open % PLACES));
-        let at = Self::next(others, self.next).unwrap_or(self.open % PLACES);
+        // The next in turn, but for the open one if there is another.
+        let open = self.open % PLACES;
+        let mut at = self.next(self.next)?;
+        if at == open {
+            at = self.next(open)?;
+        }
         self.next = at;
         self.empty(at)
     }
@@ -208,18 +218,19 @@ impl Tray {
         if blocks == 0 { None } else { Some((self.numbers[at], blocks)) }
     }
 
-    /// The places that have blocks. Without a branch: which have is as good as random.
+    /// The first place with blocks that comes after `at`, and after the last place the first one.
     #[inline]
-    fn filled(&self) -> u32 {
-        (0..PLACES).fold(0, |filled, at| filled | u32::from(self.here[at] != 0) << at)
-    }
-
-    /// The first of some places that comes after `at`, and after the last place the first one.
-    #[inline]
-    fn next(places: u32, at: usize) -> Option<usize> {
-        let behind = places & (!1 << (at % PLACES));
-        let from = if behind == 0 { places } else { behind };
-        if from == 0 { None } else { Some(from.trailing_zeros() as usize) }
+    fn next(&mut self, at: usize) -> Option<usize> {
+        while self.filled != 0 {
+            let behind = self.filled & (!1 << (at % PLACES));
+            let from = if behind == 0 { self.filled } else { behind };
+            let place = from.trailing_zeros() as usize;
+            if self.here[place % PLACES] != 0 {
+                return Some(place);
+            }
+            self.filled &= !(1 << place);
+        }
+        None
     }
 
     /// The place of a group.

@@ -67,6 +67,7 @@ fn a_tray_is_a_set() {
         assert_eq!(tray.count() as usize + hand, model.len());
         assert_eq!(tray.count(), tray.here.iter().map(|blocks| blocks.count_ones()).sum::<u32>());
         assert!((0..PLACES).all(|at| tray.here[at] & tray.away[at] == 0));
+        assert!((0..PLACES).all(|at| tray.here[at] == 0 || tray.filled >> at & 1 == 1));
     }
 }
 
