@@ -227,7 +227,7 @@ impl Block {
     }
 }
 
-const STEPS: usize = if cfg!(miri) { 300 } else { 60_000 };
+const STEPS: usize = if cfg!(miri) { 150 } else { 60_000 };
 
 #[test]
 fn blocks_keep_their_contents_and_everything_comes_back() {
@@ -261,7 +261,7 @@ fn blocks_keep_their_contents_and_everything_comes_back() {
 fn what_others_free_comes_back_to_the_owner() {
     let process = process();
     let (ours, theirs) = (process.enter().unwrap(), process.enter().unwrap());
-    let count = if cfg!(miri) { 200 } else { 5000 };
+    let count = if cfg!(miri) { 70 } else { 5000 };
     for _ in 0..3 {
         let blocks: Vec<_> = (0..count).map(|i| allocate(process, ours, 16 + i % 400)).collect();
         let held = process.bytes()[0];

@@ -3,7 +3,7 @@
 use super::*;
 
 const ROUNDS: usize = if cfg!(miri) { 2 } else { 30 };
-const BLOCKS: usize = if cfg!(miri) { 40 } else { 2000 };
+const BLOCKS: usize = if cfg!(miri) { 20 } else { 2000 };
 
 /// A block on its way to another thread.
 struct Sent(Block);
@@ -51,7 +51,7 @@ fn churn_leaves_nothing_behind() {
     }
     // One look at each heap: what came while its thread went is taken in by who claims it.
     process.leave(heap);
-    let heaps: Vec<_> = core::iter::from_fn(|| process.enter()).take(16).collect();
+    let heaps: Vec<_> = core::iter::from_fn(|| process.enter()).take(if cfg!(miri) { 3 } else { 16 }).collect();
     for _ in 0..2 {
         heaps.iter().for_each(|heap| heap.flush_all(process));
     }
