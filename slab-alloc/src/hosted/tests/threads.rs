@@ -51,7 +51,8 @@ fn churn_leaves_nothing_behind() {
     }
     // One look at each heap: what came while its thread went is taken in by who claims it.
     process.leave(heap);
-    let heaps: Vec<_> = core::iter::from_fn(|| process.enter()).take(if cfg!(miri) { 3 } else { 16 }).collect();
+    let heaps: Vec<_> =
+        core::iter::from_fn(|| process.enter()).take(if cfg!(miri) { 3 } else { 16 }).collect();
     for _ in 0..2 {
         heaps.iter().for_each(|heap| heap.flush_all(process));
     }
