@@ -13,6 +13,28 @@ pub(crate) fn enter(cpu: usize) {
     CPU.set(u32::try_from(cpu).unwrap_or(u32::MAX));
 }
 
+/// Keeps the calling thread on the processor of this number, of those that the process may use; wherever it likes, if there
+/// are fewer.
+pub(crate) fn stay_on(number: usize) {
+    // SAFETY: a set of processors is an array of integers, for which 0 is a value.
+    let mut allowed: libc::cpu_set_t = unsafe { core::mem::zeroed() };
+    // SAFETY: the set is a valid place for the result, of that size.
+    if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut allowed) } != 0 {
+        return;
+    }
+    let in_set = |cpu: &usize| {
+        // SAFETY: the number is below the size of a set.
+        unsafe { libc::CPU_ISSET(*cpu, &allowed) }
+    };
+    let Some(cpu) = (0..libc::CPU_SETSIZE as usize).filter(in_set).nth(number) else { return };
+    // SAFETY: as above.
+    let mut own: libc::cpu_set_t = unsafe { core::mem::zeroed() };
+    // SAFETY: as above.
+    unsafe { libc::CPU_SET(cpu, &mut own) };
+    // SAFETY: the set is valid and of that size. If it fails, the thread stays where it is.
+    unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const own) };
+}
+
 /// The CPUs of an allocator under measurement: one thread each, which never stops in the middle for another. So it costs
 /// what a kernel pays that runs with preemption off anyway: reading the number.
 #[derive(Clone, Copy, Debug)]

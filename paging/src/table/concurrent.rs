@@ -25,51 +25,12 @@
 //!   transaction could map pages of the new place in it, and the lookup would find them at the old address. So a move takes
 //!   leaves, and holds both places: the lowest table that covers both, then the tables below in either, in the one order.
 //!
-//! | [`PageTable`] has | here |
-//! |---|---|
-//! | ranges: map, unmap, forget, protect, update, harvest, touch, coalesce, remap | [`Transaction`]'s, with the same errors |
-//! | pages: replace, software state | [`Transaction`]'s |
-//! | find, many, translate, runs, text | [`SharedTable`]'s without locks, [`Transaction`]'s of what stands still |
-//! | a cursor | a transaction: each of its calls takes any of its pages, and nobody comes in between |
-//! | the copy of a fork | `update` without the right to write, and for each of the `runs` a `map` in a transaction of the other table |
-//! | pinned and shared halves | made before the table is shared: other roots take their links from this one's root |
-//! | invariants, destroy | [`SharedTable::into_table`]: they are about all tables at one moment |
-//!
 //! | who | guarantees |
 //! |---|---|
 //! | [`Tlb::invalidate`] | no translation unit walks the token's tables any more |
 //! | [`Grace::wait`] | no lookup, and no search for a table to lock, does; each of them is one [`Grace::read`] |
 //! | [`TableLocks`] | each table has one word |
 //! | the caller of [`SharedTable::finish`] | he holds no transaction that others wait for, and stands in no `read` of his own |
-//!
-//! ```
-//! use hectare_core::sync::atomic::AtomicU32;
-//! use hectare_core::{Frame, FrameRun, Locked, NoCpu, Page, PageRun, PageSize, PhysAddr, Permissions, SpinLock};
-//! use hectare_paging::format::Sv39;
-//! use hectare_paging::table::{MapOptions, NotLoaded, Readers, SharedTable, TableWords};
-//! use hectare_paging::{Attributes, PageTable};
-//! use hectare_testkit::stand_in::PlainFrames;
-//!
-//! let plain = PlainFrames::<12>::new(0x100, 8);
-//! let window = plain.window();
-//! let source = Locked::<SpinLock, _>::new(plain);
-//! let mut words = [const { AtomicU32::new(0) }; 8];
-//! // SAFETY: one source hands out these frames.
-//! let words = unsafe { TableWords::new(PhysAddr::new(0x100 << 12), PageSize::SIZE_4K, &mut words) };
-//! let table = PageTable::<Sv39, _, _>::new(window, &source)?;
-//! let Ok(shared) = SharedTable::new(table, words, Readers::new(&[], NoCpu)) else { panic!("a word a frame") };
-//! // SAFETY: no CPU uses the table.
-//! let tlb = unsafe { NotLoaded::new() };
-//!
-//! let pages = PageRun::new(Page::new(16), 4).unwrap();
-//! let rights = Attributes::new(Permissions::READ | Permissions::WRITE);
-//! let mut transaction = shared.transaction(pages)?;
-//! let frames = FrameRun::new(Frame::new(7), 4).unwrap();
-//! transaction.map(pages.first(), frames, rights, MapOptions::DEFAULT)?;
-//! shared.finish(transaction.commit(), &tlb).unwrap();
-//! assert_eq!(shared.find((17 << 12).into()).unwrap().address, PhysAddr::new(8 << 12));
-//! # Ok::<(), hectare_paging::TableError>(())
-//! ```
 #![expect(unsafe_code, reason = "gives the frames of freed tables back")]
 
 use hectare_core::sync::atomic::AtomicU32;
@@ -99,7 +60,46 @@ pub use transaction::Transaction;
 /// What an attempt comes to.
 type Tried<T> = Result<Option<T>, TableError>;
 
-/// A [`PageTable`] behind locks of single tables.
+/// A [`PageTable`] behind locks of single tables: [transactions](Self::transaction) on ranges change it, lookups take no lock.
+///
+/// | [`PageTable`] has | here |
+/// |---|---|
+/// | ranges: map, unmap, forget, protect, update, harvest, touch, coalesce, remap | [`Transaction`]'s, with the same errors |
+/// | pages: replace, software state | [`Transaction`]'s |
+/// | find, many, translate, runs, text | [`SharedTable`]'s without locks, [`Transaction`]'s of what stands still |
+/// | a cursor | a transaction: each of its calls takes any of its pages, and nobody comes in between |
+/// | the copy of a fork | `update` without the right to write, and for each of the `runs` a `map` in a transaction of the other table |
+/// | pinned and shared halves | made before the table is shared: other roots take their links from this one's root |
+/// | invariants, destroy | [`SharedTable::into_table`]: they are about all tables at one moment |
+///
+/// ```
+/// use hectare_core::sync::atomic::AtomicU32;
+/// use hectare_core::{Frame, FrameRun, Locked, NoCpu, Page, PageRun, PageSize, PhysAddr, Permissions, SpinLock};
+/// use hectare_paging::format::Sv39;
+/// use hectare_paging::table::{MapOptions, NotLoaded, Readers, SharedTable, TableWords};
+/// use hectare_paging::{Attributes, PageTable};
+/// use hectare_testkit::stand_in::PlainFrames;
+///
+/// let plain = PlainFrames::<12>::new(0x100, 8);
+/// let window = plain.window();
+/// let source = Locked::<SpinLock, _>::new(plain);
+/// let mut words = [const { AtomicU32::new(0) }; 8];
+/// // SAFETY: one source hands out these frames.
+/// let words = unsafe { TableWords::new(PhysAddr::new(0x100 << 12), PageSize::SIZE_4K, &mut words) };
+/// let table = PageTable::<Sv39, _, _>::new(window, &source)?;
+/// let Ok(shared) = SharedTable::new(table, words, Readers::new(&[], NoCpu)) else { panic!("a word a frame") };
+/// // SAFETY: no CPU uses the table.
+/// let tlb = unsafe { NotLoaded::new() };
+///
+/// let pages = PageRun::new(Page::new(16), 4).unwrap();
+/// let rights = Attributes::new(Permissions::READ | Permissions::WRITE);
+/// let mut transaction = shared.transaction(pages)?;
+/// let frames = FrameRun::new(Frame::new(7), 4).unwrap();
+/// transaction.map(pages.first(), frames, rights, MapOptions::DEFAULT)?;
+/// shared.finish(transaction.commit(), &tlb).unwrap();
+/// assert_eq!(shared.find((17 << 12).into()).unwrap().address, PhysAddr::new(8 << 12));
+/// # Ok::<(), hectare_paging::TableError>(())
+/// ```
 ///
 /// # Invariants
 /// * as those of [`PageTable`], but a linked table may be empty

@@ -12,7 +12,7 @@ use hectare_core::{
     PageSize, Permissions, PhysAddr, PhysWindow, SpinLock,
 };
 use hectare_paging::format::X86_64;
-use hectare_paging::table::{MapOptions, Readers, SharedTable, TableError, TableWords};
+use hectare_paging::table::{MapOptions, Readers, SharedTable, TableError, TableLocks, TableWords};
 use hectare_paging::{Attributes, PageTable, TableFormat};
 use hectare_testkit::stand_in::{ArenaWindow, PlainFrames};
 
@@ -155,4 +155,20 @@ fn a_table_without_a_word_is_refused() {
     let refused = transaction.map(Page::new(512), frames(1, 1), user(), MapOptions::DEFAULT);
     assert!(matches!(refused, Err(TableError::Frames(AllocError::OutOfMemory))), "{refused:?}");
     assert_eq!(free(&source), 4);
+}
+
+#[test]
+fn each_frame_has_a_word_of_its_own() {
+    for count in [1, 255, 256, 700] {
+        let mut memory = vec![];
+        let words = words(count, &mut memory);
+        let word = |nth: u64| words.word(PhysAddr::new((FIRST + nth) << 12)).map(|word| &raw const *word);
+        let all: std::collections::BTreeSet<_> = (0..count).map(|nth| word(nth).expect("a word")).collect();
+        assert_eq!(all.len() as u64, count);
+        assert!(word(count).is_none());
+        if count >= 256 {
+            let apart = word(0).unwrap().addr().abs_diff(word(1).unwrap().addr());
+            assert_eq!(apart, 128, "neighbours are in different cache lines");
+        }
+    }
 }

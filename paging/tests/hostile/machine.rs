@@ -11,93 +11,20 @@ use core::ops::Range;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use hectare_core::{Frame, FrameRun, Page, PageRun, Permissions, VirtAddr};
+use hectare_core::{Frame, FrameRun, Page, PageRun, Permissions};
 use hectare_paging::table::{MapOptions, TableError};
-use hectare_paging::{Attributes, Entry, Flush, Fresh, Mapping, MemoryType, TableFormat, Touched};
+use hectare_paging::{Entry, Mapping, TableFormat, Touched};
 use hectare_testkit::stand_in::PlainFrames;
 
-use crate::memory::{Source, Unit, Units, Used, Window};
+use crate::memory::{Source, Units, Used, Window};
 use crate::mmu::Mmu;
 use crate::sequences::{At, Op, Step};
 use crate::table::{Alone, Cpus, Table};
 use crate::walkers::{Walked, expect};
+use crate::world::{World, attributes, copy_into, say, walk};
 
 /// The first frame.
 const FIRST: u64 = 0x100;
-
-fn attributes<F: TableFormat>(index: usize) -> Attributes {
-    let sets = [
-        Permissions::READ | Permissions::WRITE | Permissions::USER,
-        Permissions::READ,
-        Permissions::READ | Permissions::EXECUTE | Permissions::USER,
-        Permissions::READ | Permissions::WRITE,
-    ];
-    let memory = if index / 4 % 2 == 1 { MemoryType::Device } else { MemoryType::WriteBack };
-    F::nearest(Attributes::new(sets[index % 4]).with_memory(memory).with_global(index / 8 % 4 == 1))
-}
-
-/// What was said of a frame when it was unmapped, or its bits were cleared.
-struct Said {
-    page: u64,
-    frame: u64,
-    dirty: bool,
-    /// The page is gone: nothing can be set in its entry any more.
-    gone: bool,
-}
-
-fn say<F: TableFormat>(said: &mut Vec<Said>, run: &Mapping<F>, gone: bool, dirty: bool) {
-    let frames = run.frames().iter().map(Frame::number);
-    let pages = run.pages().iter().map(Page::number);
-    said.extend(pages.zip(frames).map(|(page, frame)| Said { page, frame, dirty, gone }));
-}
-
-struct World<F: TableFormat, T> {
-    table: T,
-    unit: Unit<F>,
-    /// Those that the table's tokens reach.
-    units: Units<F>,
-    /// Page to frame and attributes.
-    model: BTreeMap<u64, (u64, Attributes)>,
-    /// What is owed, and what was said meanwhile.
-    owed: Option<Flush>,
-    said: Vec<Said>,
-}
-
-impl<F: TableFormat, T: Table<F>> World<F, T> {
-    fn owe(&mut self, token: Flush) {
-        match &mut self.owed {
-            Some(owed) => self.table.merge(owed, token),
-            None => self.owed = Some(token),
-        }
-        self.unit.borrow_mut().disturb();
-    }
-
-    fn settle(&mut self) {
-        self.units.each(Mmu::disturb);
-        if let Some(token) = self.owed.take() {
-            self.table.finish(token, &self.units);
-        }
-    }
-
-    fn drop_pages(&mut self, pages: PageRun) {
-        let gone = pages.first().number()..pages.end().number();
-        self.model.retain(|page, _| !gone.contains(page));
-    }
-
-    fn shift(&mut self, pages: PageRun, to: u64) {
-        let first = pages.first().number();
-        let moved: Vec<_> =
-            self.model.range(first..pages.end().number()).map(|(page, is)| (*page, *is)).collect();
-        self.drop_pages(pages);
-        self.model.extend(moved.into_iter().map(|(page, is)| (page - first + to, is)));
-    }
-
-    fn change(&mut self, pages: PageRun, change: impl Fn(Attributes) -> Attributes) {
-        for (_, is) in self.model.range_mut(pages.first().number()..pages.end().number()) {
-            is.1 = change(is.1);
-        }
-    }
-}
 
 pub(crate) struct Machine<F: TableFormat, T = Alone<F>> {
     frames: Rc<RefCell<PlainFrames>>,
@@ -460,73 +387,4 @@ impl<F: TableFormat + Walked, T: Table<F>> Machine<F, T> {
         let pinned = if self.shared.is_empty() { 0 } else { self.used.borrow().len() as u64 };
         assert_eq!(self.frames.borrow().free() + pinned, self.count, "all frames came back");
     }
-}
-
-/// Copies as a fork does.
-fn copy_into<F: TableFormat, T: Table<F>>(
-    from: &mut World<F, T>,
-    into: &mut World<F, T>,
-    pages: PageRun,
-    protect: bool,
-    report: impl FnMut(Mapping<F>),
-) -> Result<(Flush, Fresh<F>), TableError> {
-    let (Some(from), Some(into)) = (from.table.own(), into.table.own()) else {
-        return Err(TableError::Foreign);
-    };
-    from.copy_into(pages, into, protect, report)
-}
-
-/// A cursor takes, changes rights and skips in turn.
-fn walk<F: TableFormat, T: Table<F>>(
-    world: &mut World<F, T>,
-    pages: PageRun,
-    most: u64,
-    which: usize,
-    mut turn: usize,
-) {
-    let permissions = attributes::<F>(which).permissions;
-    let page_of = |at: Option<VirtAddr>| at.map_or(u64::MAX, |at| at.value() >> F::PAGE.log2());
-    let (mut tokens, mut said) = (vec![], vec![]);
-    let Some(Ok(mut cursor)) = world.table.own().map(|table| table.cursor(pages)) else { return };
-    for _ in 0..24 {
-        turn += 1;
-        let (before, at) = (cursor.position(), cursor.peek());
-        match turn % 3 {
-            0 => match cursor.take(most, |run| {
-                say(&mut said, &run, true, run.touched().dirty);
-                run.pages().iter().for_each(|page| {
-                    assert!(world.model.remove(&page.number()).is_some(), "{page:?} was not mapped");
-                });
-            }) {
-                Ok(Some(token)) => tokens.push(token),
-                Ok(None) => break,
-                Err(_) => {
-                    cursor.skip();
-                }
-            },
-            1 => match cursor.protect(most, permissions) {
-                Ok(Some(token)) => {
-                    tokens.push(token);
-                    let first = page_of(before).max(at.expect("it changed a run").pages().first().number());
-                    let end = cursor.position().map_or(pages.end().number(), |next| page_of(Some(next)));
-                    for (_, is) in world.model.range_mut(first..end) {
-                        is.1 = is.1.with_permissions(permissions);
-                    }
-                }
-                Ok(None) => break,
-                Err(_) => {
-                    cursor.skip();
-                }
-            },
-            _ => {
-                if !cursor.skip() {
-                    break;
-                }
-            }
-        }
-    }
-    for token in tokens {
-        world.owe(token);
-    }
-    world.said.extend(said);
 }

@@ -24,6 +24,7 @@ mod table;
 #[path = "../support/walkers.rs"]
 #[allow(dead_code, reason = "others use more of it")]
 mod walkers;
+mod world;
 
 fn survive<F: TableFormat + Walked>(span: Range<u64>, frames: u64, unit: u64, steps: &[Step]) {
     let mut machine = Machine::<F>::new(span, frames, unit);

@@ -12,6 +12,7 @@ use hectare_buddy::{Counted, Rows64, shared};
 use super::pairs::timed;
 use crate::clock::thread_ns;
 use crate::figures::{Bound, Figure, Random};
+use crate::frames::cpu::stay_on;
 use crate::frames::{Behind, Buddy, CachedBuddy, Memory, SharedBuddy, SharedSubject};
 use crate::rounds::{interleave, median};
 
@@ -69,28 +70,6 @@ fn measure<S: SharedSubject>(threads: usize, work: Work) -> f64 {
         let times = running.into_iter().map(|thread| thread.join().expect("threads do not panic"));
         times.sum::<f64>() / threads as f64
     })
-}
-
-/// Keeps the calling thread on the processor of this number, of those that the process may use; wherever it likes, if there
-/// are fewer.
-fn stay_on(number: usize) {
-    // SAFETY: a set of processors is an array of integers, for which 0 is a value.
-    let mut allowed: libc::cpu_set_t = unsafe { core::mem::zeroed() };
-    // SAFETY: the set is a valid place for the result, of that size.
-    if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut allowed) } != 0 {
-        return;
-    }
-    let in_set = |cpu: &usize| {
-        // SAFETY: the number is below the size of a set.
-        unsafe { libc::CPU_ISSET(*cpu, &allowed) }
-    };
-    let Some(cpu) = (0..libc::CPU_SETSIZE as usize).filter(in_set).nth(number) else { return };
-    // SAFETY: as above.
-    let mut own: libc::cpu_set_t = unsafe { core::mem::zeroed() };
-    // SAFETY: as above.
-    unsafe { libc::CPU_SET(cpu, &mut own) };
-    // SAFETY: the set is valid and of that size. If it fails, the thread stays where it is.
-    unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const own) };
 }
 
 #[inline(never)]

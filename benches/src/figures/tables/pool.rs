@@ -93,6 +93,11 @@ impl Pool {
         (self.base.as_ptr() as u64).wrapping_sub(FIRST)
     }
 
+    /// How many frames it has in single ones, from [`FIRST`] on.
+    pub(super) const fn singles() -> usize {
+        SINGLE >> 12
+    }
+
     /// How many frames are free.
     pub(super) fn free(&self) -> usize {
         let runs = self.free.iter().enumerate().map(|(order, free)| {

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "x86_64's mapping calls are unsafe")]
 
 mod change;
+mod cpus;
 mod find;
 mod formats;
 mod map;
@@ -30,6 +31,8 @@ pub fn figures(rounds: usize) -> Vec<Figure> {
     figures.extend(find::find_many(rounds));
     figures.extend(one::single(rounds));
     figures.extend(one::sparse(rounds));
+    figures.extend(cpus::lookups(rounds));
+    figures.extend(cpus::ranges(rounds));
     figures.extend(formats::fork(rounds));
     figures.extend(formats::formats(rounds));
     figures
