@@ -11,7 +11,6 @@ fn main() {
     println!("cargo:rustc-link-arg=-no-pie");
     println!("cargo:rerun-if-changed={script}");
     println!("cargo:rerun-if-env-changed=HECTARE_PLANT");
-    println!("cargo:rerun-if-env-changed=HECTARE_SEED");
     if let Ok(plant) = std::env::var("HECTARE_PLANT") {
         println!("cargo:rustc-cfg=hectare_plant=\"{plant}\"");
     }

@@ -22,7 +22,7 @@ aarch64 | aarch64-unknown-none         | 0  |                            | aarch
 PLANTS='
 live_no_flush       | riscv32 | does not hold: an access goes as the model says
 live_no_reload      | i386    | does not hold: an access goes as the model says
-live_lost_neighbour | x86_64  | does not hold: every page that is mapped is reported
+live_lost_neighbour | x86_64  | does not hold: an access goes as the model says
 live_harvest_unpaid | riscv32 | does not hold: a page that was read or written is reported so
 '
 SECONDS_OF_BOOT=120
@@ -63,7 +63,7 @@ run() {
             $(((${EPOCHREALTIME/./} - ${start/./}) / 1000000)) $(((${EPOCHREALTIME/./} - ${start/./}) / 100000 % 10)) \
             "$(grep -aoE '[0-9]+ checks hold, [0-9]+ do not|does not hold: .*|panicked at .*' <<<"$output" | head -n 1 || true)"
         sed -n 's/^not on this CPU: /in part SKIPPED: this QEMU has no /p' <<<"$output"
-        [[ -n $plant ]] || sed -n '/ levels: /s/^/    /p' <<<"$output"
+        [[ -n $plant ]] || sed -n '/ bits: /s/^/    /p' <<<"$output"
     done <<<"$MACHINES"
     unset HECTARE_PLANT
 }

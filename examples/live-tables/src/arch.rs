@@ -1,6 +1,7 @@
 //! What differs between machines. Each has: `Console`, `exit`; `MEMORY` (what is there of it) and `DEVICES`; `RETURN` (a
 //! function, as a word, that returns zero); `formats` (runs each format that the machine has), `leave` (the tables of a
-//! format are used no more), `read`, `write`, `execute`; for flushes `begin_flush`, `drop_page`, `drop_all`, `reload`,
+//! format are used no more), `open` (the
+//! key to pages of the user), `read`, `write`, `execute`; for flushes `begin_flush`, `drop_page`, `drop_all`, `reload`,
 //! `end_flush`.
 
 use hectare_core::{AccessKind, PhysAddr};

@@ -17,17 +17,21 @@ use crate::tlb::{Here, PAID, STALE_CODE};
 
 type Table<'m, F> = PageTable<F, Window<DirectMap, Here>, &'m Memory<F>>;
 
-const STEPS: u32 = 6000;
+/// How long; another number by `HECTARE_STEPS=…`, when it is built.
+const STEPS: u64 = number(option_env!("HECTARE_STEPS"), 6000);
+/// Of all that is random; another one by `HECTARE_SEED=…`.
+const SEED: u64 = number(option_env!("HECTARE_SEED"), 7);
 /// Pages of the widest window: AArch64 with a granule of 64 KiB.
 const MOST: usize = 3 << 13;
-/// Of all that is random; another one by `HECTARE_SEED=…`.
-const SEED: u64 = match option_env!("HECTARE_SEED") {
-    Some(text) => match u64::from_str_radix(text, 10) {
-        Ok(seed) => seed,
-        Err(_) => panic!("HECTARE_SEED is a number"),
-    },
-    None => 7,
-};
+const fn number(text: Option<&str>, default: u64) -> u64 {
+    match text {
+        None => default,
+        Some(text) => match u64::from_str_radix(text, 10) {
+            Ok(number) => number,
+            Err(_) => panic!("not a number"),
+        },
+    }
+}
 
 static mut SLOTS: [[Slot; MOST]; 2] = [[None; MOST]; 2];
 
@@ -48,7 +52,7 @@ pub struct Live<'m, F: Machine> {
     pub random: Random,
     pub answers: Answers,
     checks: &'m mut Checks,
-    step: u32,
+    step: u64,
     pub operation: Operation,
     /// The source of tables may refuse at this step.
     pub limited: bool,
@@ -243,10 +247,11 @@ impl<F: Machine> Live<'_, F> {
         let [page, all, root] = [0, 1, 2].map(|what| PAID[what].swap(0, Relaxed));
         let _ = writeln!(
             Console,
-            "{}, {} levels: {STEPS} changes, {} refused, {accesses} accesses, {faults} faults; dropped: {page} pages, all {all} times, root {root} times",
+            "{}, {} bits: {STEPS} changes, {} refused; {accesses} accesses, {faults} faults, {} marks by software; dropped: {page} pages, all {all} times, root {root} times",
             F::NAME,
-            F::LEVELS,
+            F::SHIFTS[F::LEVELS],
             self.refused,
+            self.answers.marked,
         );
         for side in self.sides {
             side.table.destroy(&Here);

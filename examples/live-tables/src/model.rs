@@ -1,8 +1,10 @@
 //! What every page of the window should be, and whether reports say so.
+use core::fmt::Write;
+
 use hectare_core::{AccessKind, Frame, Permissions};
 use hectare_paging::{Attributes, Mapping, Touched};
 
-use crate::arch::Machine;
+use crate::arch::{Console, Machine};
 
 /// A page that is mapped.
 #[derive(Clone, Copy, Debug)]
@@ -21,15 +23,15 @@ pub struct Mapped {
 pub type Slot = Option<Mapped>;
 
 impl Mapped {
-    /// Whether the kernel may: the machines are told to keep it away from pages of the user.
-    pub fn allows(&self, kind: AccessKind) -> bool {
+    /// Whether the kernel may: the machines are told to keep it away from pages of the user, unless it has the key.
+    pub fn allows(&self, kind: AccessKind, key: bool) -> bool {
         let right = match kind {
             AccessKind::Read => Permissions::READ,
             AccessKind::Write => Permissions::WRITE,
             AccessKind::Execute => Permissions::EXECUTE,
         };
-        self.attributes.permissions.contains(right)
-            && !self.attributes.permissions.contains(Permissions::USER)
+        let permissions = self.attributes.permissions;
+        permissions.contains(right) && (key || !permissions.contains(Permissions::USER))
     }
 }
 
@@ -61,10 +63,10 @@ impl<'a> Report<'a> {
         let count = mapping.count() as usize;
         let (Some(hole), Some(slots)) = (self.slots.get(self.next..from), self.slots.get(from..from + count))
         else {
-            return self.wrong("a run lies in the range, behind the one before");
+            return self.wrong(mapping, None, "a run lies in the range, behind the one before");
         };
         if hole.iter().any(Option::is_some) {
-            self.wrong("every page that is mapped is reported");
+            self.wrong(mapping, None, "every page that is mapped is reported");
         }
         self.next = from + count;
         let leaf = 1 << (mapping.leaf_size().log2() - F::PAGE.log2());
@@ -72,30 +74,33 @@ impl<'a> Report<'a> {
         let frame = mapping.frames().first().number().wrapping_sub(self.data.number());
         for (slot, nth) in slots.iter().zip(0..) {
             let Some(page) = slot else {
-                return self.wrong("a page that is reported is mapped");
+                return self.wrong(mapping, None, "a page that is reported is mapped");
             };
             if u64::from(page.frame) != frame + nth || page.attributes != mapping.attributes() {
-                self.wrong("a page is reported with its frame and its rights");
+                self.wrong(mapping, *slot, "a page is reported with its frame and its rights");
             }
             if !within(page.done, mapping.touched()) {
-                self.wrong("a page that was read or written is reported so");
+                self.wrong(mapping, *slot, "a page that was read or written is reported so");
             }
         }
         for page in slots.iter().step_by(leaf).flatten() {
             if !within(mapping.touched(), page.may) {
-                self.wrong("a page that nobody touched is not reported as touched");
+                self.wrong(mapping, Some(*page), "a page that nobody touched is not reported as touched");
             }
         }
     }
 
-    fn wrong(&mut self, what: &'static str) {
-        self.wrong.get_or_insert(what);
+    fn wrong<F: Machine>(&mut self, run: Mapping<F>, page: Slot, what: &'static str) {
+        if self.wrong.is_none() {
+            let _ = writeln!(Console, "reported {run:x?}, by the model {page:x?}");
+            self.wrong = Some(what);
+        }
     }
 
     /// What must hold and did not.
     pub fn end(mut self) -> Option<&'static str> {
         if self.slots.iter().skip(self.next).any(Option::is_some) {
-            self.wrong("every page that is mapped is reported");
+            self.wrong.get_or_insert("every page that is mapped is reported");
         }
         self.wrong
     }

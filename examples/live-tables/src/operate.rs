@@ -8,7 +8,7 @@ use hectare_paging::{Flush, Touched};
 use crate::arch::{Console, Machine};
 use crate::live::{Live, Side};
 use crate::model::{Mapped, Report};
-use crate::operation::Operation;
+use crate::operation::{self, Operation};
 use crate::tlb::Here;
 
 impl<F: Machine> Live<'_, F> {
@@ -97,9 +97,15 @@ impl<F: Machine> Live<'_, F> {
                 self.large += report.large;
                 if result.is_ok() {
                     wrong = report.end();
-                    for mapped in slots[range].iter_mut().flatten() {
+                    // A contiguous run that the range cuts has its bits in common, as before.
+                    let run = 1 << F::RUNS[0].map_or(0, |run| run.log2);
+                    let whole = range.start.next_multiple_of(run)..range.end & !(run - 1);
+                    for (page, slot) in range.clone().zip(&mut slots[range]) {
+                        let Some(mapped) = slot else { continue };
                         mapped.done = less(mapped.done, clear);
-                        mapped.may = less(mapped.may, clear);
+                        if whole.contains(&page) {
+                            mapped.may = less(mapped.may, clear);
+                        }
                     }
                 }
                 let result = result.map(|token| {
@@ -115,7 +121,12 @@ impl<F: Machine> Live<'_, F> {
             }
             Operation::Coalesce(_) => {
                 let result = table.coalesce(pages);
-                slots[range].iter_mut().flatten().for_each(|mapped| mapped.careful(true));
+                // Tables that lie in it as a whole; the window begins in the middle of one.
+                let (table, half) = (operation::table::<F>(), operation::table::<F>() / 2);
+                let from = (range.start + half).next_multiple_of(table) - half;
+                let end = ((range.end + half) & !(table - 1)).saturating_sub(half);
+                let tables = slots.get_mut(from..end).into_iter().flatten();
+                tables.flatten().for_each(|mapped| mapped.careful(true));
                 result.map(Some).map_err(|error| (error, false))
             }
             Operation::Remap(_, to) => {

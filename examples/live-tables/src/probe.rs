@@ -2,8 +2,9 @@
 use core::fmt::Write;
 use core::sync::atomic::Ordering::Relaxed;
 
-use hectare_core::{AccessKind, Frame, VirtAddr};
+use hectare_core::{AccessKind, Frame, Page, PageRun, VirtAddr};
 use hectare_paging::Touched;
+use hectare_paging::format::SetBy;
 
 use crate::arch::{self, Console, Fault, Machine};
 use crate::live::{Live, Side};
@@ -14,6 +15,8 @@ use crate::tlb::STALE_CODE;
 pub struct Answers {
     pub accesses: u32,
     pub faults: u32,
+    /// Pages that software marked as accessed or dirty, when a fault asked for that.
+    pub marked: u32,
 }
 
 impl<F: Machine> Live<'_, F> {
@@ -37,12 +40,24 @@ impl<F: Machine> Live<'_, F> {
         if let Some(frame) = frame.filter(|_| kind != AccessKind::Execute) {
             self.memory.write(frame, offset, if read { value } else { !value });
         }
-        let found = match kind {
-            AccessKind::Read => arch::read(at),
-            AccessKind::Write => arch::write(at, value).map(|()| value),
-            AccessKind::Execute => arch::execute(at).map(|()| value),
-        };
-        let allowed = slot.is_some_and(|mapped| mapped.allows(kind));
+        // With the key, the rights of pages of the user count for the kernel too, but not to execute them.
+        let key = kind != AccessKind::Execute && self.random.below(2) == 0;
+        let allowed = slot.is_some_and(|mapped| mapped.allows(kind, key));
+        let done = if kind == AccessKind::Write { Touched::DIRTY } else { Touched::ACCESSED };
+        let mut found = ask(kind, at, value, key);
+        if allowed && self.marks_by_fault(at, done) {
+            // What the hardware does not mark itself it refuses once.
+            let present = found.err().and_then(|fault| fault.present).map(|_| true);
+            self.check(
+                found == Err(Fault { address: at, kind, present }),
+                "software is asked to mark a page",
+            );
+            let Side { table, first, .. } = &mut self.sides[self.loaded];
+            let run = PageRun::new(Page::new(*first + page as u64), 1).expect("a page");
+            table.touch(run, done).expect("room to split");
+            self.answers.marked += 1;
+            found = ask(kind, at, value, key);
+        }
         let expected = if allowed {
             Ok(value)
         } else {
@@ -74,14 +89,33 @@ impl<F: Machine> Live<'_, F> {
         };
         self.check(same, "the table translates as the model says");
         if allowed {
-            let done = if kind == AccessKind::Write { Touched::DIRTY } else { Touched::ACCESSED };
             self.sides[self.loaded].touch(page, done);
         }
+    }
+
+    /// Whether the first access of this kind is refused, since software has to mark the page for it.
+    fn marks_by_fault(&self, address: u64, done: Touched) -> bool {
+        let hit = self.sides[self.loaded].table.find(VirtAddr::new(address));
+        let marked = hit.map_or(Touched::DIRTY, |hit| hit.touched());
+        F::ACCESSED == SetBy::Fault && !marked.accessed
+            || F::DIRTY == SetBy::Fault && done.dirty && !marked.dirty
     }
 
     pub fn frame(&self, frame: u32) -> Frame {
         self.memory.frame(frame)
     }
+}
+
+/// The MMU's answer, with the key to pages of the user or without.
+fn ask(kind: AccessKind, at: u64, value: u32, key: bool) -> Result<u32, Fault> {
+    arch::open(key);
+    let found = match kind {
+        AccessKind::Read => arch::read(at),
+        AccessKind::Write => arch::write(at, value).map(|()| value),
+        AccessKind::Execute => arch::execute(at).map(|()| value),
+    };
+    arch::open(false);
+    found
 }
 
 impl<F: Machine> Side<'_, F> {
@@ -91,12 +125,13 @@ impl<F: Machine> Side<'_, F> {
         let Some(hit) = self.table.find(address) else { return };
         let Some(mapped) = &mut self.slots[page] else { return };
         mapped.done = mapped.done.or(done);
-        if mapped.may.or(done) == mapped.may {
-            return;
-        }
+        let known = mapped.may.or(done) == mapped.may;
         let level = (0..F::LEVELS).find(|level| F::leaf_size(*level) == hit.leaf_size()).unwrap_or(0);
         let run = F::RUNS[level].map_or(0, |run| run.log2);
         let pages = 1_u64 << (hit.leaf_size().log2() + run - F::PAGE.log2());
+        if known && level > 0 {
+            return; // a large leaf's pages know the same
+        }
         let start = (self.first + page as u64) & !(pages - 1);
         let from = start.saturating_sub(self.first) as usize;
         let end = (start + pages).saturating_sub(self.first) as usize;

@@ -135,6 +135,8 @@ pub fn formats(checks: &mut Checks) {
     crate::live::run::<AArch64<12, 48, MANAGED>>(checks);
     crate::live::run::<AArch64<14, 48, MANAGED>>(checks);
     crate::live::run::<AArch64<16, 48, MANAGED>>(checks);
+    crate::live::run::<AArch64<12, 39>>(checks);
+    crate::live::run::<AArch64<14, 47, { aarch64::HARDWARE_ACCESSED }>>(checks);
     crate::live::run::<AArch64<12, 52, WIDE>>(checks);
     crate::live::run::<AArch64<14, 52, WIDE>>(checks);
     crate::live::run::<AArch64<16, 52, WIDE>>(checks);
@@ -158,7 +160,12 @@ impl<const GRANULE: u8, const BITS: u8, const OPTIONS: u8> Machine for AArch64<G
             14 => field(memory, 20) == 2 || !wide && field(memory, 20) == 1,
             _ => field(memory, 24) == 0 && (!wide || field(width, 16) >= 1 && field(memory, 0) >= 6),
         };
-        if !granule || OPTIONS & aarch64::HARDWARE_DIRTY != 0 && field(updates, 0) < 2 {
+        let managed = match OPTIONS & aarch64::HARDWARE_DIRTY {
+            0 => 0,
+            aarch64::HARDWARE_ACCESSED => 1,
+            _ => 2,
+        };
+        if !granule || field(updates, 0) < managed {
             return false;
         }
         let physical = field(memory, 0).min(if wide { 6 } else { 5 });
@@ -243,6 +250,18 @@ pub unsafe fn leave() {
     unsafe { translate((&raw const BOOT_ROOT).addr() as u64, control) };
 }
 
+/// PAN off, or on.
+pub fn open(key: bool) {
+    // SAFETY: `msr pan, #0` or `#1`: nothing but the probes touches pages of the user.
+    unsafe {
+        if key {
+            asm!(".inst 0xD500409F", options(nostack))
+        } else {
+            asm!(".inst 0xD500419F", options(nostack))
+        }
+    };
+}
+
 pub fn read(address: u64) -> Result<u32, Fault> {
     let mut value = 0;
     // SAFETY: a fault goes on behind the probe; the caller answers for what is mapped.
@@ -264,7 +283,7 @@ pub fn execute(address: u64) -> Result<(), Fault> {
 }
 
 /// The last exception: classes of the syndrome register, 0x21 fetches, 0x25 loads and stores, whose bit 6 says which; the
-/// status (bits 5:0) is a translation or a permission fault of some level.
+/// status (bits 5:0) is a translation fault of some level, or one of the access flag or of rights.
 fn fault() -> Fault {
     let (syndrome, address): (u64, u64);
     // SAFETY: reads registers.
@@ -279,7 +298,7 @@ fn fault() -> Fault {
     };
     let present = match syndrome & 0x3F {
         0x04..0x08 | 0x2B => false,
-        0x0C..0x10 => true,
+        0x08..0x10 | 0x2A => true,
         _ => panic!("{kind:?} at {address:#x}: syndrome {syndrome:#x}"),
     };
     Fault { address, kind, present: Some(present) }

@@ -184,6 +184,18 @@ pub unsafe fn leave() {
     let _ = unsafe { set_satp(0) };
 }
 
+/// `sstatus.SUM` on, or off.
+pub fn open(key: bool) {
+    // SAFETY: nothing but the probes touches pages of the user.
+    unsafe {
+        if key {
+            asm!("csrs sstatus, {}", in(reg) 1 << 18, options(nostack))
+        } else {
+            asm!("csrc sstatus, {}", in(reg) 1 << 18, options(nostack))
+        }
+    };
+}
+
 pub fn read(address: u64) -> Result<u32, Fault> {
     let mut value = 0;
     // SAFETY: a fault goes on behind the probe; the caller answers for what is mapped.

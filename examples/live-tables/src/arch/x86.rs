@@ -112,6 +112,12 @@ fn fault(code: u32) -> Fault {
     Fault { address: address as u64, kind, present: Some(code & 1 != 0) }
 }
 
+/// The flag AC on, or off.
+pub fn open(key: bool) {
+    // SAFETY: nothing but the probes touches pages of the user; alignment is checked in user mode alone.
+    unsafe { if key { asm!("stac", options(nostack)) } else { asm!("clac", options(nostack)) } };
+}
+
 pub fn read(address: u64) -> Result<u32, Fault> {
     let mut value = 0;
     // SAFETY: a fault goes on behind the probe; the caller answers for what is mapped.
