@@ -193,10 +193,16 @@ impl<'m, G: Geometry> Engine<'m, G> {
         let order = u32::from(order.get());
         // A path of its own, where the order is a constant.
         if order == G::HUGE {
-            let at_hand = self.take_at_hand(G::HUGE).or_else(|| self.take_recent(G::HUGE));
-            return at_hand.or_else(|| self.take_found(G::HUGE));
+            return self.take_at_hand(G::HUGE).or_else(|| self.take_huge());
         }
         self.take_order(order)
+    }
+
+    /// A block of the order that has a path of its own, from elsewhere than the row that gave the last one. (By itself, so
+    /// that the path to that row saves no registers.)
+    #[inline(never)]
+    fn take_huge(&mut self) -> Option<usize> {
+        self.take_recent(G::HUGE).or_else(|| self.take_found(G::HUGE))
     }
 
     /// What does not go to the row at hand.
