@@ -96,7 +96,8 @@ pub struct PageTable<F: TableFormat, W, S> {
     unsettled: u32,
     /// Moves of tables whose tokens are not finished: caches may lead to these tables from where they were.
     moved: u32,
-    /// Places of the root whose tables never return to the source, since other roots link them too.
+    /// Places of the root whose tables never return to the source, and whose leaves never change, since other roots have
+    /// them too.
     pinned: Half,
     /// Places of the root whose tables belong to another page table.
     foreign: Half,

@@ -200,8 +200,8 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
     }
 
     /// Links the half that a kernel's table [pinned](PageTable::pin): every CPU that uses this address space finds the kernel
-    /// there. A fork has it too. What is mapped there is the kernel's, and no part of this address space: its areas must
-    /// lie elsewhere.
+    /// there, also where it is leaves of the root, a direct map by 1 GiB pages. A fork has it too. What is mapped there is
+    /// the kernel's, and no part of this address space: its areas must lie elsewhere.
     ///
     /// # Errors
     /// Something is mapped there already, or a half is linked. Nothing is changed.

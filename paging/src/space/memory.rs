@@ -42,7 +42,7 @@ impl Owned {
         let (Some(pointer), Ok(bytes)) = (pointer, usize::try_from(bytes)) else { return false };
         // SAFETY: (1) the window promises that the pointer is valid for writes of these bytes; (2) the frames are ours
         // alone: just taken from their source, and mapped nowhere.
-        unsafe { pointer.write_bytes(0, bytes) };
+        unsafe { bytes_of::zero(pointer, bytes) };
         true
     }
 
@@ -64,7 +64,7 @@ impl Owned {
         let Ok(bytes) = usize::try_from(size.bytes()) else { return false };
         // SAFETY: (1) both pointers are valid for that many bytes (promise of the window); (2) the frames differ: this one
         // is ours alone, and the other has a user; (3) no Rust code writes to the other: it is a live page.
-        unsafe { to.copy_from_nonoverlapping(from, bytes) };
+        unsafe { bytes_of::copy(from, to, bytes) };
         true
     }
 
@@ -96,5 +96,61 @@ impl Used {
             }
         }
         count
+    }
+}
+
+/// What is done to the bytes of pages.
+#[cfg(not(hectare_loom))]
+mod bytes_of {
+    use core::ptr::NonNull;
+
+    /// Makes them zero.
+    ///
+    /// # Safety
+    /// They are valid for writes, and nobody else has access.
+    #[inline(always)]
+    pub(super) unsafe fn zero(at: NonNull<u8>, bytes: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { at.write_bytes(0, bytes) };
+    }
+
+    /// Copies them.
+    ///
+    /// # Safety
+    /// Both places are valid for so many bytes and do not overlap; nobody writes to the first or has access to the second.
+    #[inline(always)]
+    pub(super) unsafe fn copy(from: NonNull<u8>, to: NonNull<u8>, bytes: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { to.copy_from_nonoverlapping(from, bytes) };
+    }
+}
+
+/// loom's atomics are no bytes. Under loom a frame is two of them, which hold entries, or what a program wrote.
+#[cfg(hectare_loom)]
+mod bytes_of {
+    use core::ptr::NonNull;
+
+    use hectare_core::sync::atomic::{AtomicU64, Ordering};
+
+    /// # Safety
+    /// It is the frame of a model.
+    unsafe fn words<'a>(at: NonNull<u8>) -> &'a [AtomicU64; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { at.cast().as_ref() }
+    }
+
+    pub(super) unsafe fn zero(at: NonNull<u8>, _bytes: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { words(at) }.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+
+    pub(super) unsafe fn copy(from: NonNull<u8>, to: NonNull<u8>, _bytes: usize) {
+        // SAFETY: the caller's promise.
+        let from = unsafe { words(from) };
+        // SAFETY: the same.
+        let to = unsafe { words(to) };
+        for (from, to) in from.iter().zip(to) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 }

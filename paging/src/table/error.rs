@@ -36,8 +36,11 @@ pub enum TableError {
         /// The first such address.
         address: VirtAddr,
     },
-    /// The pages lie in the half that is shared with other tables and belongs to one of them.
-    #[error("{address} is in the shared half, which another table owns")]
+    /// The pages lie in the half that is shared with other tables and belongs to one of them, or a leaf of the root there,
+    /// of which others have copies, would change.
+    #[error(
+        "{address} is in the shared half, which another table owns, or in a leaf that others have copies of"
+    )]
     Shared {
         /// The first such address.
         address: VirtAddr,

@@ -80,6 +80,12 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     #[inline]
     pub(super) fn part(&self, pages: PageRun) -> Result<Part, TableError> {
         let part = Part::of::<F>(pages)?;
+        if self.pinned != Half::NONE && !cfg!(hectare_plant = "table_pinned_leaf") {
+            if let Some(index) = self.pinned_leaf(part) {
+                let address = F::delinear(part.start_of::<F>(index, Self::ROOT).max(part.first));
+                return Err(TableError::Shared { address });
+            }
+        }
         if self.foreign != Half::NONE {
             let (first, last) = part.indices::<F>(Self::ROOT);
             if first < self.foreign.end && self.foreign.first <= last {
@@ -89,6 +95,15 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
             }
         }
         Ok(part)
+    }
+
+    /// The first place of the root in the part with a leaf that is pinned: other roots may have copies of it, which no change
+    /// here would reach.
+    fn pinned_leaf(&self, part: Part) -> Option<usize> {
+        let (first, last) = part.indices::<F>(Self::ROOT);
+        let mut both = first.max(self.pinned.first)..self.pinned.end.min(last + 1);
+        let root = self.root_node(Walk::new(&self.window))?;
+        both.find(|index| F::kind(root.load(*index), Self::ROOT) == Kind::Leaf)
     }
 
     /// Pays a token: `tlb` invalidates what it names on every CPU, then its tables return to the source.

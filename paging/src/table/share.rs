@@ -1,4 +1,4 @@
-//! The kernel's half: tables that many roots link and one page table owns.
+//! The kernel's half: tables that many roots link and one page table owns, and leaves of the root that all have alike.
 //!
 //! ```text
 //!   kernel's root   │ … │ K0 │ K1 │         pinned: K0, K1 and all below never return to the source
@@ -17,18 +17,25 @@ use super::{Half, PageTable, TableError, TableFormat, TableWindow};
 use crate::Entry;
 
 impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
-    /// Makes the places of the root that the pages touch ready for sharing: each gets a table if it has none, and
+    /// Makes the places of the root that the pages touch ready for sharing: each that is empty gets a table, and
     /// no table below ever returns to the source, not even by [`destroy`](Self::destroy). Roots that share the half see
     /// every later change below at once; what its tokens owe, all CPUs owe.
     ///
+    /// A place that holds a leaf, 1 GiB of a direct map, say, keeps it for ever: the roots that share the half have copies,
+    /// so whatever would change it is refused from now on ([`TableError::Shared`]).
+    ///
     /// # Errors
-    /// If and only if the pages are not in the format's reach, a place holds a leaf or software state, the places do not
-    /// adjoin those pinned before, the format has one level only, or a table cannot be had. Nothing is changed then.
+    /// If and only if the pages are not in the format's reach or in another table's half, a place holds software state, the
+    /// places do not adjoin those pinned before, the format has one level only, or a table cannot be had. Nothing is
+    /// changed then.
     pub fn pin(&mut self, pages: PageRun) -> Result<Fresh<F>, TableError> {
-        let part = self.part(pages)?;
+        let part = Part::of::<F>(pages)?;
         let top = F::LEVELS - 1;
         let (first, last) = part.indices::<F>(top);
         let wanted = Half { first, end: last + 1 };
+        if self.foreign != Half::NONE && (first..=last).any(|index| self.foreign.holds(index)) {
+            return Err(TableError::Shared { address: F::delinear(part.first) });
+        }
         let pinned = self.pinned.with(wanted).ok_or(TableError::Range { pages })?;
         let walk = Walk::new(&self.window);
         let Some(root) = self.root_node(walk).filter(|_| top != 0) else {
@@ -37,7 +44,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         let mut needed = 0;
         for index in first..=last {
             match walk.slot(root, index) {
-                Slot::Table(_) => {}
+                Slot::Table(_) | Slot::Leaf(_) => {}
                 Slot::Absent(entry) if entry == F::Entry::ZERO => needed += 1,
                 _ => return Err(taken(root, Part::all::<F>(), index)),
             }
@@ -46,7 +53,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         let walk = Walk::new(&self.window);
         if let Some(root) = self.root_node(walk) {
             for index in first..=last {
-                if walk.child(root, index).is_some() {
+                if root.load(index) != F::Entry::ZERO {
                     continue;
                 }
                 if let Some(mut spare) = reserve.pop(&self.window, top - 1) {

@@ -13,7 +13,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use hectare_core::{Access, AccessKind, Frame, Page, PageRun, Permissions, VirtAddr};
+use hectare_core::{Access, AccessKind, Frame, FrameRun, Page, PageRun, Permissions, VirtAddr};
 
 use super::AddressSpace;
 use crate::format::SetBy;
@@ -68,7 +68,8 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
             self.mark(area, AreaFlags::TOUCHED);
             return self.absent(area, page, access.kind);
         }
-        match self.table.find(address) {
+        // Another CPU may have been faster since the fault.
+        match self.table.find(address).filter(|_| !cfg!(hectare_plant = "space_fault_blind")) {
             Some(hit) => self.present(area, page, access.kind, &hit),
             None => {
                 let swapped = area.flags().contains(AreaFlags::SWAPPED);
@@ -161,9 +162,15 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
             }
         };
         let _ = new.into_used();
+        let old = FrameRun::new(frame, 1).ok_or(Cause::Tables)?;
+        if cfg!(hectare_plant = "space_cow_early") {
+            self.release(old);
+        }
         // Every CPU reads the copy before the old frame is given up.
         let _ = self.table.finish(token, self.kernel.tlb());
-        self.release(hectare_core::FrameRun::new(frame, 1).ok_or(Cause::Tables)?);
+        if !cfg!(hectare_plant = "space_cow_early") {
+            self.release(old);
+        }
         self.mark(area, AreaFlags::OWN);
         self.counts.copied += 1;
         Ok(Handled::Mapped { how: How::Copied, pages: 0, flushed: true })

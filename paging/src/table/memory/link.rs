@@ -67,7 +67,7 @@ pub(in crate::table) fn link_root<F: TableFormat, W: TableWindow>(
     }
 }
 
-/// Links in `root` the table that `from` links at the same place: one that is pinned, so it lives for ever.
+/// Puts in `root` what `from` has at the same place, which is pinned: a table lives for ever, a leaf is never changed.
 pub(in crate::table) fn copy_link<F: TableFormat, W: TableWindow>(
     walk: Walk<'_, F, W>,
     root: Node<'_, F>,

@@ -1,9 +1,9 @@
 //! One kernel half under two roots, from one source.
 
 use hectare_core::{Access, CheckInvariants, Locked, Page, Permissions, SpinLock, Translate, VirtAddr};
-use hectare_paging::format::X86_64;
+use hectare_paging::format::{Sv39, X86_64};
 use hectare_paging::table::{MapOptions, TableError};
-use hectare_paging::{Attributes, PageTable};
+use hectare_paging::{Attributes, PageTable, Touched};
 use hectare_testkit::stand_in::PlainFrames;
 
 use super::world::{frames, pages, tlb};
@@ -121,4 +121,56 @@ fn a_cursor_stops_where_its_caller_wants() {
         world.model.get_mut(&page).unwrap().attributes.permissions = Permissions::READ;
     }
     world.check([0x11, 0x12, 0x400, 0x401, 0x504, 0x700]);
+}
+
+#[test]
+fn leaves_of_the_root_are_shared_and_stay_as_they_are() {
+    // The upper half of Sv39, whose root has leaves of 1 GiB.
+    const KERNEL: u64 = 0xF_FFFF_FC00_0000;
+    const GIB: u64 = 1 << 18;
+    let plain = PlainFrames::<12>::new(0x100, 64);
+    let window = plain.window();
+    let source = Locked::<SpinLock, _>::new(plain);
+    let mut kernel = PageTable::<Sv39, _, _>::new(window.clone(), &source).unwrap();
+    let rights = Permissions::READ | Permissions::WRITE;
+    let global = Attributes::new(rights).with_global(true);
+    let map = |kernel: &mut PageTable<Sv39, _, _>, page: u64, frame: u64, count: u64| {
+        let mapped = kernel.map(Page::new(page), frames(frame, count), global, MapOptions::DEFAULT);
+        mapped.map(|fresh| fresh.later())
+    };
+    map(&mut kernel, KERNEL, 4 * GIB, 2 * GIB).unwrap();
+    map(&mut kernel, KERNEL + 3 * GIB + 7, 7, 1).unwrap();
+    map(&mut kernel, 0, 8 * GIB, GIB).unwrap();
+    // Two leaves, an empty place, a table.
+    kernel.pin(pages(KERNEL, 4 * GIB)).unwrap().later();
+    kernel.pin(pages(KERNEL, 1)).unwrap().later();
+    let mut process = PageTable::<Sv39, _, _>::new(window, &source).unwrap();
+    process.share(&kernel).unwrap();
+    map(&mut kernel, KERNEL + 2 * GIB + 5, 5, 1).unwrap();
+    let at = |page: u64| VirtAddr::new((KERNEL + page) << 12);
+    for (page, frame) in [(0, 4 * GIB), (2 * GIB - 1, 6 * GIB - 1), (2 * GIB + 5, 5), (3 * GIB + 7, 7)] {
+        for table in [&kernel, &process] {
+            assert_eq!(table.find(at(page)).unwrap().address.value() >> 12, frame);
+        }
+    }
+    // Nothing that would change a leaf of which the process has a copy.
+    let refused = |result: Result<(), TableError>, page: u64| {
+        assert_eq!(result, Err(TableError::Shared { address: at(page) }));
+    };
+    refused(kernel.unmap(pages(KERNEL, GIB), |_| {}).map(drop), 0);
+    refused(kernel.unmap(pages(KERNEL + GIB - 1, 1), |_| {}).map(drop), GIB - 1);
+    refused(kernel.protect(pages(KERNEL + GIB + 1, 4 * GIB - 1), Permissions::READ).map(drop), GIB + 1);
+    refused(kernel.harvest(pages(KERNEL, 4 * GIB), Touched::DIRTY, |_| {}).map(drop), 0);
+    refused(kernel.forget(pages(KERNEL + GIB, 1)).map(drop), GIB);
+    assert!(matches!(map(&mut kernel, KERNEL + 5, 5, 1), Err(TableError::Mapped { .. })));
+    // What lies beside them, and leaves of its own half, it changes as before.
+    for run in [pages(KERNEL + 2 * GIB, GIB), pages(0, GIB)] {
+        let token = kernel.unmap(run, |_| {}).unwrap();
+        kernel.finish(token, &tlb()).unwrap();
+    }
+    assert!(process.find(at(2 * GIB + 5)).is_none() && process.find(at(5)).is_some());
+    kernel.check_invariants().unwrap();
+    process.check_invariants().unwrap();
+    process.destroy(&tlb());
+    assert!(kernel.find(at(5)).is_some());
 }
