@@ -257,7 +257,13 @@ fn all_back(machine: &Machine) {
 fn check(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(3));
-    builder.check(model);
+    let executions = std::sync::atomic::AtomicUsize::new(0);
+    let executions: &'static _ = Box::leak(Box::new(executions));
+    builder.check(move || {
+        executions.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        model();
+    });
+    println!("{executions:?} executions");
 }
 
 /// `space_fault_blind`

@@ -16,6 +16,8 @@ pub struct Choice {
     pub zero_frame: bool,
     /// When huge pages are used.
     pub huge: HugePages,
+    /// Whether a background thread makes huge pages of small ones, wherever it may.
+    pub promote: bool,
 }
 
 /// All of them.
@@ -26,6 +28,7 @@ pub static CHOICES: &[Choice] = &[
         fault_around: 16,
         zero_frame: true,
         huge: HugePages::Advised,
+        promote: false,
     },
     Choice {
         name: "hectare-paging/alone",
@@ -33,6 +36,7 @@ pub static CHOICES: &[Choice] = &[
         fault_around: 1,
         zero_frame: true,
         huge: HugePages::Advised,
+        promote: false,
     },
     Choice {
         name: "hectare-paging/wide",
@@ -40,6 +44,7 @@ pub static CHOICES: &[Choice] = &[
         fault_around: 64,
         zero_frame: true,
         huge: HugePages::Advised,
+        promote: false,
     },
     Choice {
         name: "hectare-paging/no-zero-frame",
@@ -47,6 +52,7 @@ pub static CHOICES: &[Choice] = &[
         fault_around: 16,
         zero_frame: false,
         huge: HugePages::Advised,
+        promote: false,
     },
     Choice {
         name: "hectare-paging/huge",
@@ -54,6 +60,16 @@ pub static CHOICES: &[Choice] = &[
         fault_around: 16,
         zero_frame: true,
         huge: HugePages::Always,
+        promote: false,
+    },
+    Choice {
+        name: "hectare-paging/promote",
+        about: "small pages at first touch; every 64 records a background thread looks at 4 groups of 512 pages, and makes \
+                huge pages of those that are all there",
+        fault_around: 16,
+        zero_frame: true,
+        huge: HugePages::Never,
+        promote: true,
     },
 ];
 

@@ -10,7 +10,8 @@ use hectare_core::{
 };
 use hectare_paging::format::X86_64;
 use hectare_paging::space::{
-    AddressSpace, Advice, AreaFlags, Backing, Handled, How, MapRequest, Move, ObjectId, Place, Settings,
+    AddressSpace, Advice, AreaFlags, Backing, Handled, How, HugePages, MapRequest, Move, ObjectId, Place,
+    Settings,
 };
 use hectare_testkit::trace::vm::{Action, Mapping, VmTrace};
 
@@ -83,6 +84,12 @@ pub struct Checked {
     pub how: HashMap<How, u64>,
     /// Pages mapped beside those that faulted.
     pub around: u64,
+    /// Huge pages at first touch.
+    pub huge: u64,
+    /// Huge pages made of small ones.
+    pub promoted: u64,
+    /// Pages that were mapped when their process ended, and how many of them by huge pages.
+    pub at_end: (u64, u64),
     /// The most tables at one time.
     pub tables_peak: u64,
     /// The most frames at one time, of pages, tables and the object cache.
@@ -108,12 +115,21 @@ struct Replay<'m> {
     files: HashMap<(u32, i64), u64>,
     finals: HashMap<u32, Vec<Mapping>>,
     found: Checked,
+    /// Whether a background thread makes huge pages, and where it goes on in each process.
+    promote: bool,
+    next: Vec<Page>,
+    records: usize,
+    /// Whether this is the pass that looks at everything.
+    looks: bool,
     /// Ticks of each handled fault: the least of all passes.
     ticks: Option<Vec<u32>>,
     handled: usize,
 }
 
 const PAGE: u64 = 4096;
+/// How often the background thread that makes huge pages works, and how many groups of pages it looks at then.
+const RECORDS: usize = 64;
+const GROUPS: u64 = 4;
 
 impl<'m> Replay<'m> {
     fn new(machine: &'m Machine<Buddy, DirectMap>, trace: &VmTrace, choice: &Choice) -> Self {
@@ -140,6 +156,10 @@ impl<'m> Replay<'m> {
             files: HashMap::new(),
             finals: HashMap::new(),
             found: Checked::default(),
+            promote: choice.promote,
+            next: vec![Page::new(0); count],
+            records: 0,
+            looks: false,
             ticks: None,
             handled: 0,
         }
@@ -150,7 +170,22 @@ impl<'m> Replay<'m> {
         ObjectId::new(*self.names.entry(name).or_insert(next)).expect("counted from 1")
     }
 
+    /// A step of the background thread that makes huge pages, after every so many records.
+    fn background(&mut self, process: u32) {
+        self.records += 1;
+        let index = process as usize;
+        if !self.promote || !self.records.is_multiple_of(RECORDS) {
+            return;
+        }
+        let Some(space) = &mut self.spaces[index] else { return };
+        // Wanted here, but not at first touch.
+        space.set(Settings { huge: HugePages::Always, ..self.settings });
+        self.next[index] = space.promote_some(self.next[index], GROUPS).next.unwrap_or(Page::new(0));
+        space.set(self.settings);
+    }
+
     fn step(&mut self, process: u32, action: &Action) -> Result<(), String> {
+        self.background(process);
         let index = process as usize;
         let page = |address: u64| Page::new(address / PAGE);
         let say = |error: hectare_paging::space::SpaceError| error.to_string();
@@ -344,6 +379,14 @@ impl<'m> Replay<'m> {
         let ours =
             joined(&mut areas.map(|a| (a.first().number() * PAGE, a.end().number() * PAGE, a.permissions())));
         let mut result = space.check_invariants().map_err(|violation| violation.to_string());
+        // Not in timed passes.
+        for area in space.areas().iter().filter(|_| self.looks) {
+            let usage = space.usage(&area);
+            self.found.at_end.0 += usage.resident;
+            self.found.at_end.1 += usage.huge;
+        }
+        self.found.huge += space.counts().huge;
+        self.found.promoted += space.counts().promoted;
         space.destroy();
         if let Some(finals) = self.finals.remove(&process) {
             let theirs = joined(&mut finals.iter().map(|m| (m.start, m.end, m.permissions)));
@@ -379,6 +422,7 @@ pub fn check(trace: &VmTrace, choice: &Choice, memory: &mut Memory) -> Checked {
 
 fn checked(trace: &VmTrace, choice: &Choice, machine: &Machine<Buddy, DirectMap>) -> Checked {
     let mut replay = Replay::new(machine, trace, choice);
+    replay.looks = true;
     let every = (trace.ops.len() / SAMPLES).max(1);
     for (nth, op) in trace.ops.iter().enumerate() {
         if let Action::Fault { address, .. } = op.action {

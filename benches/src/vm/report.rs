@@ -8,18 +8,20 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 pub use html::chapter;
 
 use super::policies;
+use super::replay::Checked;
 use super::row::Row;
 use super::run::TraceResult;
 use crate::report::number::{bytes, thousands, three, time};
 
 /// The cells' heads, but for the trace and the settings in front.
-const HEADS: [&str; 9] = [
+const HEADS: [&str; 10] = [
     "faults",
     "of recorded",
     "ns/fault",
     "p99",
     "ns/record",
     "copied",
+    "huge pages",
     "tables",
     "peak memory",
     "differences",
@@ -87,6 +89,7 @@ fn cells(row: &Row) -> [String; HEADS.len()] {
         row.latency.as_ref().map_or_else(dash, |q| time(q.p99)),
         row.ns_per_op.map_or_else(dash, three),
         thousands(row.copies() as f64),
+        thousands((found.huge + found.promoted) as f64),
         thousands(found.tables_peak as f64),
         bytes(found.frames_peak * 4096),
         found.differences.len().to_string(),
@@ -119,6 +122,7 @@ pub fn advice(results: &[TraceResult]) -> Vec<String> {
             thousands(around as f64),
         ));
     }
+    sentences.extend(huge(results));
     let named = |name: &str| policies::NAMES.iter().position(|other| *other == name);
     if let (Some(best), Some(clock), Some(fifo)) = (named("optimal"), named("clock"), named("FIFO")) {
         let sum = |who: usize| -> u64 {
@@ -132,4 +136,41 @@ pub fn advice(results: &[TraceResult]) -> Vec<String> {
         ));
     }
     sentences
+}
+
+/// What huge pages made of small ones gain, and what huge pages at first touch do.
+fn huge(results: &[TraceResult]) -> Option<String> {
+    let sum = |name: &str, of: fn(&Checked) -> u64| -> u64 {
+        let rows = results.iter().flat_map(|result| &result.rows).filter(|row| row.choice.name == name);
+        rows.map(|row| of(&row.checked)).sum()
+    };
+    let [usual, touch, later] =
+        ["hectare-paging", "hectare-paging/huge", "hectare-paging/promote"].map(|name| {
+            let peak = |found: &Checked| found.frames_peak;
+            let share =
+                sum(name, |found| found.at_end.1) as f64 / sum(name, |found| found.at_end.0).max(1) as f64;
+            (
+                sum(name, |found| found.huge + found.promoted),
+                share * 100.0,
+                sum(name, |f| f.tables_peak),
+                sum(name, peak),
+            )
+        });
+    if usual.3 == 0 || touch.3 == 0 || later.3 == 0 {
+        return None;
+    }
+    let more = |(_, _, _, frames): (u64, f64, u64, u64)| (frames as f64 / usual.3 as f64 - 1.0) * 100.0;
+    Some(format!(
+        "A background thread makes {} huge pages of small ones: {:.0} % of the pages that processes have at their ends lie in \
+        them, for {:+.0} % memory and {} tables instead of {}. At first touch it would be {} huge pages, {:.0} % of the \
+        pages, for {:+.0} % memory.",
+        thousands(later.0 as f64),
+        later.1,
+        more(later),
+        thousands(later.2 as f64),
+        thousands(usual.2 as f64),
+        thousands(touch.0 as f64),
+        touch.1,
+        more(touch),
+    ))
 }

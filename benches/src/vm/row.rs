@@ -46,6 +46,8 @@ pub struct JsonRow<'a> {
     metadata_bytes: u64,
     faults: u64,
     tables_peak: u64,
+    huge_pages: u64,
+    promoted: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     ns_per_fault: Option<f64>,
     differences: usize,
@@ -81,6 +83,8 @@ impl Row {
             metadata_bytes: found.tables_peak * 4096,
             faults: found.handled,
             tables_peak: found.tables_peak,
+            huge_pages: found.huge,
+            promoted: found.promoted,
             ns_per_fault: self.ns_per_fault,
             differences: found.differences.len(),
         }

@@ -83,6 +83,10 @@ fn e01_two_processes_use_one_address_and_reach_their_own_frames() {
         matches!(refused, Err(TableError::Entry(hectare_paging::EntryError::TooWide { .. }))),
         "{refused:?}"
     );
+    // Nor has it a table in memory that its window does not show.
+    let beyond = hectare_core::Locked::<hectare_core::NoLock, _>::new(PlainFrames::<12>::new(0x1000, 4));
+    let refused = PageTable::<F, _, _>::new(window.clone(), &beyond).map(drop);
+    assert_eq!(refused, Err(TableError::Unreachable { table: PhysAddr::new(0x100_0000) }));
     for process in processes {
         // SAFETY: no CPU uses the tables.
         let tlb = unsafe { NotLoaded::new() };

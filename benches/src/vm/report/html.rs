@@ -105,6 +105,12 @@ fn section(result: &TraceResult) -> String {
             "",
         ),
         (
+            "Huge pages",
+            "At first touch, or made of small ones by a background thread.",
+            count(&|row| Some((row.checked.huge + row.checked.promoted) as f64), &thousands),
+            "",
+        ),
+        (
             "Resident memory over time",
             "Pages that are mapped, all processes together.",
             resident(result),
