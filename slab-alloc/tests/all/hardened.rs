@@ -58,7 +58,7 @@ fn every_row_of_the_table() {
     // SAFETY: memory of the slab; this is the misuse.
     unsafe { at(blocks[1], 9).write(0) };
     let mut seen = Vec::new();
-    let count = if cfg!(miri) { 20 } else { 200 };
+    let count = if cfg!(miri) { 90 } else { 200 };
     for _ in 0..count {
         let block = heap.allocate(layout(40)).unwrap();
         assert_ne!(block, blocks[1]);
