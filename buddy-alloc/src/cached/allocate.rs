@@ -16,7 +16,7 @@ enum Attempt {
 }
 
 impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize> Cached<S, C, SLOTS, N> {
-    /// Takes a block of 2^k frames: as [`allocate_frames`](SharedFrameSource::allocate_frames), for an order.
+    /// Takes a block of 2^k frames: as [`allocate_frames`](hectare_core::SharedFrameSource::allocate_frames), for an order.
     ///
     /// # Errors
     /// As there.

@@ -7,7 +7,7 @@ use crate::cached::Cached;
 use crate::group::GroupSource;
 
 impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize> Cached<S, C, SLOTS, N> {
-    /// Gives a block of 2^k frames back: as [`free_frames`](SharedFrameSource::free_frames), for an order.
+    /// Gives a block of 2^k frames back: as [`free_frames`](hectare_core::SharedFrameSource::free_frames), for an order.
     ///
     /// # Safety
     /// As there.
