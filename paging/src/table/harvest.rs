@@ -39,7 +39,7 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     }
 
     /// Marks the pages that are mapped as accessed or dirty, as software does in formats whose hardware faults instead
-    /// ([`SetBy::Fault`]). No token: a page that could not be used before is in no cache.
+    /// ([`SetBy::Fault`](crate::format::SetBy::Fault)). No token: a page that could not be used before is in no cache.
     ///
     /// # Errors
     /// As [`harvest`](Self::harvest).

@@ -161,8 +161,9 @@ impl<F: TableFormat, W: TableWindow, S: SharedFrameSource, L: TableLocks, G: Gra
     }
 
     /// As [`PageTable::remap`](crate::PageTable::remap), inside the pages: with a transaction on both places
-    /// ([`SharedTable::transaction_on_both`]). Leaf by leaf, since a lookup may stand in any table: if it moved, the lookup
-    /// would find at the old address what others map at the new one. What was at the new place must be paid for.
+    /// ([`transaction_on_both`](crate::table::SharedTable::transaction_on_both)). Leaf by leaf, since a lookup may stand in
+    /// any table: if it moved, the lookup would find at the old address what others map at the new one. What was at the new
+    /// place must be paid for.
     ///
     /// # Errors
     /// As [`PageTable::remap`](crate::PageTable::remap); and if the pages are not the transaction's. Nothing is changed then.
