@@ -32,6 +32,7 @@ mod concurrent;
 mod copy;
 mod cursor;
 mod dump;
+mod empty;
 mod error;
 mod fill;
 mod flush;

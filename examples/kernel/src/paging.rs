@@ -122,7 +122,7 @@ pub fn stages(checks: &mut Checks) {
     small_and_huge(checks, &mut table);
     isolation(checks, &mut table);
     model::stage(checks, &mut table);
-    space::stage(checks, &table);
+    space::stage(checks, &mut table);
 
     SHARED.store(true, Ordering::Release);
     // SAFETY: as above.

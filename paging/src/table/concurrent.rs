@@ -42,7 +42,6 @@ use super::memory::{self, Node, Walk};
 use super::{Asid, Half, PageTable, TableError, TableFormat, TableWindow, Tlb};
 
 mod area;
-mod empty;
 mod grace;
 mod locks;
 mod lookup;
@@ -147,7 +146,7 @@ impl<'s, F: TableFormat, W: TableWindow, S: SharedFrameSource, L: TableLocks, G:
         let mut token = table.token();
         let walk = Walk::new(&table.window);
         if let Some(root) = table.root_node(walk) {
-            empty::prune(walk, root, &mut token, [table.pinned, table.foreign]);
+            super::empty::prune(walk, root, &mut token, [table.pinned, table.foreign]);
         }
         (table, token)
     }

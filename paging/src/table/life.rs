@@ -151,9 +151,25 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         Flush::none(self.root, self.asid)
     }
 
+    /// The half that others shared is this table's alone again: its tables return to the source like all others, those that
+    /// are empty now, and the leaves of the root there may change. O(tables).
+    ///
+    /// # Safety
+    /// No other root links the half: every table that [shared](Self::share) it, from this one or from one that shared it
+    /// itself, was destroyed.
+    pub unsafe fn unpin(&mut self) -> Flush {
+        self.pinned = Half::NONE;
+        let mut token = self.token();
+        let walk = Walk::new(&self.window);
+        if let Some(root) = self.root_node(walk) {
+            super::empty::prune(walk, root, &mut token, [self.pinned, self.foreign]);
+        }
+        token
+    }
+
     /// Gives every table back, whatever it maps, and returns the source.
     ///
-    /// The tables of a half that others share stay as they are, for ever. The frames that are mapped are not looked at:
+    /// The tables of a half that others share stay as they are, unless it was [unpinned](Self::unpin). The frames that are mapped are not looked at:
     /// take them out first. No CPU may use the root any more, and `tlb` is asked to forget everything before the first
     /// frame returns. Tokens that were not finished lose their tables.
     pub fn destroy(mut self, tlb: &impl Tlb) -> S {

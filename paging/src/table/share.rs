@@ -18,10 +18,10 @@ use crate::Entry;
 
 impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     /// Makes the places of the root that the pages touch ready for sharing: each that is empty gets a table, and
-    /// no table below ever returns to the source, not even by [`destroy`](Self::destroy). Roots that share the half see
+    /// no table below returns to the source, not even by [`destroy`](Self::destroy), until [`unpin`](Self::unpin). Roots that share the half see
     /// every later change below at once; what its tokens owe, all CPUs owe.
     ///
-    /// A place that holds a leaf, 1 GiB of a direct map, say, keeps it for ever: the roots that share the half have copies,
+    /// A place that holds a leaf, 1 GiB of a direct map, say, keeps it: the roots that share the half have copies,
     /// so whatever would change it is refused from now on ([`TableError::Shared`]).
     ///
     /// # Errors

@@ -29,7 +29,8 @@ pub(crate) trait Table<F: TableFormat>: Sized {
     fn find(&self, address: VirtAddr) -> Option<Hit<F>>;
     fn finish(&mut self, token: Flush, units: &Units<F>);
     fn merge(&self, token: &mut Flush, other: Flush);
-    fn destroy(self, units: &Units<F>);
+    /// Gives everything back. What it borrowed comes out, to be dropped when this has returned: until then, `self` borrows it.
+    fn destroy(self, units: &Units<F>) -> impl Sized;
     /// Maps, and pays what that owes.
     fn map(
         &mut self,
@@ -100,8 +101,9 @@ impl<F: TableFormat> Table<F> for Alone<F> {
         self.table.merge(token, other).expect("both its own");
     }
 
-    fn destroy(self, units: &Units<F>) {
+    fn destroy(self, units: &Units<F>) -> impl Sized {
         let _ = self.table.destroy(units);
+        self.source
     }
 
     fn map(
@@ -166,8 +168,8 @@ pub(crate) struct Cpus<F: TableFormat> {
     span: Range<u64>,
     /// Transactions so far.
     turn: u64,
-    _source: Kept<Source<F>>,
-    _words: Kept<[AtomicU32]>,
+    source: Kept<Source<F>>,
+    words: Kept<[AtomicU32]>,
 }
 
 impl<F: TableFormat> Cpus<F> {
@@ -180,7 +182,7 @@ impl<F: TableFormat> Cpus<F> {
         let locks = unsafe { TableWords::new(PhysAddr::new(frames.start << 12), PageSize::SIZE_4K, locks) };
         let table = SharedTable::new(alone.table, locks, Readers::new(&[], NoCpu));
         let table = table.unwrap_or_else(|_| panic!("a word for each frame"));
-        Self { table, span, turn: 0, _source: alone.source, _words: words }
+        Self { table, span, turn: 0, source: alone.source, words }
     }
 
     /// In a transaction on the pages, or on more.
@@ -235,10 +237,11 @@ impl<F: TableFormat> Table<F> for Cpus<F> {
         self.table.merge(token, other).expect("both its own");
     }
 
-    fn destroy(self, units: &Units<F>) {
+    fn destroy(self, units: &Units<F>) -> impl Sized {
         let (mut table, token) = self.table.into_table();
         table.finish(token, units).expect("its own token");
         let _ = table.destroy(units);
+        (self.source, self.words)
     }
 
     fn map(

@@ -20,9 +20,9 @@ pub const MEMORY: (u64, u64) = (MEMORY_START, MEMORY_END);
 pub const MEMORY_START: u64 = 0x1000;
 /// How many frames of it are counted: 128 MiB.
 pub const FRAMES: usize = 1 << 15;
-/// Where programs lie, and how many entries of a root show the kernel.
+/// Where programs lie, and where the part of every root ends that shows the kernel.
 pub const USER: u64 = 0x80_0000_0000;
-pub const KERNEL_ENTRIES: usize = 1;
+pub const KERNEL_END: u64 = 0x80_0000_0000;
 /// The interrupt controller.
 pub const DEVICES: [(u64, u64); 1] = [(0xFEE0_0000, 0xFEE0_1000)];
 pub const REACH: u64 = 1 << 47;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   run_user ─► fault ─► AddressSpace::handle_fault ─► run_user again ─► call
-//!   0         the kernel, in every space: entries of its root, lent
+//!   0         the kernel, in every space: the half that its table pinned
 //!   USER      code, then pages that the program has
 //! ```
 use alloc::boxed::Box;
@@ -14,8 +14,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hectare_core::{
-    Access, AllocError, ByteAllocator, Frame, FreeError, Locked, Page, PageRun, PhysAddr, PhysWindow,
-    Privilege, VirtAddr,
+    Access, AllocError, ByteAllocator, Frame, FreeError, Locked, Page, PageRun, PhysAddr, Privilege, VirtAddr,
 };
 use hectare_paging::space::index::HeapNodes;
 use hectare_paging::space::{
@@ -95,23 +94,12 @@ struct Program {
     space: Space,
 }
 
-/// The words of a root that show the kernel.
-fn kernel_words(root: PhysAddr) -> *mut [u64; arch::KERNEL_ENTRIES] {
-    Direct.pointer(root, FRAME.bytes()).expect("a table").cast().as_ptr()
-}
-
 impl Program {
-    /// Lends the kernel's entries to the space's root.
-    fn new(space: Space, kernel: PhysAddr) -> Self {
-        // SAFETY: two roots, which nobody writes to in these places; the space is in no MMU yet.
-        unsafe { kernel_words(space.table().root()).copy_from_nonoverlapping(kernel_words(kernel), 1) };
-        Self { space }
-    }
-
     /// With code, and pages that are not there yet.
-    fn load(machine: &'static Machine, kernel: PhysAddr) -> Self {
+    fn load(machine: &'static Machine, kernel: &Table) -> Self {
         let window = PageRun::new(Page::new(CODE >> FRAME.log2()), 1 << 16).expect("pages");
-        let mut program = Self::new(Space::new(machine, Settings::new(window)).expect("a root"), kernel);
+        let mut program = Self { space: Space::new(machine, Settings::new(window)).expect("a root") };
+        program.space.share_kernel(kernel).expect("nothing is there yet");
         let area = |pages, permissions, at: u64| {
             let count = NonZero::new(pages).expect("pages");
             MapRequest::anonymous(count, permissions).at(Place::Fixed(Page::new(at >> FRAME.log2())))
@@ -165,14 +153,12 @@ impl Program {
         self.run(CODE + (write - start), address, value)
     }
 
-    fn fork(&mut self, kernel: PhysAddr) -> Self {
-        Self::new(self.space.fork().expect("memory for a fork"), kernel)
+    fn fork(&mut self) -> Self {
+        Self { space: self.space.fork().expect("memory for a fork") }
     }
 
     /// The CPU must be in other tables.
     fn exit(self) {
-        // SAFETY: no MMU uses the root; the tables behind these entries are the kernel's.
-        unsafe { kernel_words(self.space.table().root()).write_bytes(0, 1) };
         self.space.destroy();
     }
 }
@@ -183,7 +169,7 @@ const fn word(page: u64) -> u64 {
 }
 
 /// Runs while one CPU is up; `table` is the kernel's.
-pub fn stage(checks: &mut Checks, table: &Table) {
+pub fn stage(checks: &mut Checks, table: &mut Table) {
     let counts: Vec<AtomicU32> = (0..arch::FRAMES).map(|_| AtomicU32::new(0)).collect();
     let counts = Box::leak(counts.into_boxed_slice());
     let words: *mut [AtomicU32] = counts;
@@ -191,11 +177,12 @@ pub fn stage(checks: &mut Checks, table: &Table) {
     let machine = Box::leak(Box::new(Machine { refs }));
     let machine_again: *mut Machine = machine;
     let machine: &'static Machine = machine;
+    table.pin(super::pages(0, arch::KERNEL_END >> FRAME.log2())).expect("room for its tables").finish(&Users);
     let kernel = table.root();
     // SAFETY: the kernel's tables show the kernel.
     let leave = || unsafe { arch::load_root(kernel.value()) };
 
-    let mut parent = Program::load(machine, kernel);
+    let mut parent = Program::load(machine, table);
     let resident = parent.space.resident();
     checks.that(parent.read(word(3)) == Ok(0), "what was never touched reads as zeros");
     checks.that(parent.write(word(4), 44) == Ok(44), "a first write brings a page");
@@ -205,7 +192,7 @@ pub fn stage(checks: &mut Checks, table: &Table) {
     checks.that(parent.read(DATA + PAGES * FRAME.bytes()).is_err(), "nor read behind its pages");
     checks.that(parent.read(arch::MEMORY_START + 0x1000).is_err(), "nor the kernel");
 
-    let mut child = parent.fork(kernel);
+    let mut child = parent.fork();
     child.enter();
     checks.that(child.read(word(4)) == Ok(44), "a fork has the parent's memory");
     checks.that(child.write(word(4), 45) == Ok(45), "and may write");
@@ -217,9 +204,12 @@ pub fn stage(checks: &mut Checks, table: &Table) {
     child.exit();
     random(checks, &mut parent, kernel);
     together(checks, parent, kernel);
+    // SAFETY: the programs are gone.
+    let token = unsafe { table.unpin() };
+    table.finish(token, &Users).expect("its own token");
     // SAFETY: leaked above; no address space is left.
     drop(unsafe { Box::from_raw(machine_again) });
-    // SAFETY: as above.
+    // SAFETY: the same.
     drop(unsafe { Box::from_raw(words) });
 }
 
@@ -230,7 +220,7 @@ fn random(checks: &mut Checks, parent: &mut Program, kernel: PhysAddr) {
     for (page, value) in (0..PAGES).zip(&mut model[0]) {
         *value = parent.write(word(page), page + 1).unwrap_or(0);
     }
-    let mut programs = [parent.fork(kernel), parent.fork(kernel), parent.fork(kernel)];
+    let mut programs = [parent.fork(), parent.fork(), parent.fork()];
     model = [model[0]; 3];
     let mut random = Random::new(77);
     let (mut operations, mut wrong) = (0_u64, 0_u64);
@@ -252,7 +242,7 @@ fn random(checks: &mut Checks, parent: &mut Program, kernel: PhysAddr) {
         if random.below(10) == 0 {
             let other = random.below(3) as usize;
             if other != who {
-                let fork = programs[who].fork(kernel);
+                let fork = programs[who].fork();
                 core::mem::replace(&mut programs[other], fork).exit();
                 model[other] = model[who];
             }
@@ -274,7 +264,7 @@ static WRONG: AtomicU64 = AtomicU64::new(0);
 fn together(checks: &mut Checks, mut parent: Program, kernel: PhysAddr) {
     KERNEL_ROOT.store(kernel.value(), Ordering::Relaxed);
     for place in &PROGRAMS {
-        let fork = parent.fork(kernel);
+        let fork = parent.fork();
         let _ = place.with(|place| *place = Some(fork));
     }
     cpus::on_all(|cpu| {

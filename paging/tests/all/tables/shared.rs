@@ -1,4 +1,5 @@
 //! One kernel half under two roots, from one source.
+#![expect(unsafe_code, reason = "says that a half is not shared any more")]
 
 use hectare_core::{Access, CheckInvariants, Locked, Page, Permissions, SpinLock, Translate, VirtAddr};
 use hectare_paging::format::{Sv39, X86_64};
@@ -18,7 +19,7 @@ fn a_shared_half_is_seen_by_all_and_changed_by_one() {
     let window = plain.window();
     let source = Locked::<SpinLock, _>::new(plain);
     let mut kernel = PageTable::<X, _, _>::new(window.clone(), &source).unwrap();
-    let mut process = PageTable::<X, _, _>::new(window, &source).unwrap();
+    let mut process = PageTable::<X, _, _>::new(window.clone(), &source).unwrap();
     let rights = Permissions::READ | Permissions::WRITE;
     let global = Attributes::new(rights).with_global(true);
     kernel.pin(pages(KERNEL, 512)).unwrap().later();
@@ -69,9 +70,34 @@ fn a_shared_half_is_seen_by_all_and_changed_by_one() {
     ));
     process.destroy(&tlb());
     assert!(kernel.find(at(KERNEL)).is_some(), "the kernel's half outlives the process");
+    // Another one's; it changes nothing that the first has.
+    let mut again = PageTable::<X, _, _>::new(window, &source).unwrap();
+    again.share(&kernel).unwrap();
+    again.destroy(&tlb());
+    // Tables that are empty stay while it is pinned, no longer.
+    let token = kernel.unmap(pages(KERNEL, 512), |_| {}).unwrap();
+    kernel.finish(token, &tlb()).unwrap();
+    // SAFETY: nobody shares it any more.
+    let token = unsafe { kernel.unpin() };
+    assert!(token.owns_tables());
+    kernel.finish(token, &tlb()).unwrap();
+    kernel.check_invariants().unwrap();
+    assert_eq!(kernel.tables(), 1);
+    kernel.map(Page::new(KERNEL), frames(8, 1), global, MapOptions::DEFAULT).unwrap().later();
     kernel.destroy(&tlb());
-    // What is left is the pinned half.
-    source.with(|plain| assert_eq!(64 - plain.free(), before - 1)).unwrap();
+    source.with(|plain| assert_eq!(plain.free(), 64)).unwrap();
+}
+
+#[test]
+fn a_half_that_stays_pinned_outlives_its_root() {
+    let plain = PlainFrames::<12>::new(0x100, 64);
+    let window = plain.window();
+    let source = Locked::<SpinLock, _>::new(plain);
+    let mut kernel = PageTable::<X, _, _>::new(window, &source).unwrap();
+    kernel.pin(pages(KERNEL, 512)).unwrap().later();
+    let tables = kernel.tables();
+    kernel.destroy(&tlb());
+    source.with(|plain| assert_eq!(64 - plain.free(), tables - 1)).unwrap();
 }
 
 #[test]

@@ -3,11 +3,11 @@
 
 use hectare_core::{FrameRun, Page, PageRun, Permissions, SharedFrameSource};
 
-use super::super::empty::make_way;
 use super::Transaction;
 use crate::table::clear::{self, Books};
 use crate::table::coalesce::coalesce_below;
 use crate::table::concurrent::{Grace, TableLocks};
+use crate::table::empty::make_way;
 use crate::table::fill::{self, Job, plan, run_of};
 use crate::table::flush::Span;
 use crate::table::memory::Reserve;

@@ -1,12 +1,13 @@
-//! Empty tables: a transaction leaves the one that covers its pages, a larger leaf or the table's last owner takes it out.
+//! Empty tables: a transaction leaves the one that covers its pages, and a pinned half keeps all; a larger leaf or the last
+//! owner takes them out.
 #![forbid(unsafe_code)]
 
+use super::clear::store;
+use super::flush::{Flush, Span};
+use super::memory::{Node, Walk};
+use super::range::Part;
+use super::{Half, TableFormat, TableWindow, split};
 use crate::Entry;
-use crate::table::clear::store;
-use crate::table::flush::{Flush, Span};
-use crate::table::memory::{Node, Walk};
-use crate::table::range::Part;
-use crate::table::{Half, TableFormat, TableWindow, split};
 
 /// Unlinks the empty tables that stand where a leaf of a level up to `top` will. The part is empty.
 pub(super) fn make_way<F: TableFormat, W: TableWindow>(
