@@ -82,6 +82,39 @@ impl<F: Format<Entry: LiveEntry>> TableFormat for F {}
 /// is meant to be reached so, and that the root is no CPU's any more before [`destroy`](Self::destroy). Dropping a table
 /// leaks its frames, since a CPU might use them.
 ///
+/// ```
+/// use hectare_core::{Frame, FrameRun, Page, PageRun, Permissions, VirtAddr};
+/// use hectare_paging::format::X86_64;
+/// use hectare_paging::{Attributes, MapOptions, PageTable};
+/// # let frames = hectare_testkit::stand_in::PlainFrames::<12>::new(0x100, 8);
+/// # let window = frames.window();
+/// # // SAFETY: no CPU uses the table.
+/// # let tlb = unsafe { hectare_paging::table::NotLoaded::new() };
+///
+/// // Tables are made of `frames` and reached through `window`; `tlb` makes the CPUs forget.
+/// let mut table = PageTable::<X86_64<4>, _, _>::new(window, frames)?;
+/// let data = Attributes::new(Permissions::READ | Permissions::WRITE | Permissions::USER);
+/// let memory = FrameRun::new(Frame::new(0x8_0000), 1024).unwrap();
+/// table.map(Page::new(0x400), memory, data, MapOptions::DEFAULT)?.finish(&tlb);
+/// assert_eq!(table.tables(), 3); // two leaves of 2 MiB need no table of their own
+///
+/// // One page may not be written to any more. Its huge page is split, and no other page loses a right.
+/// let page = PageRun::new(Page::new(0x401), 1).unwrap();
+/// let token = table.protect(page, Permissions::READ | Permissions::USER)?;
+/// table.finish(token, &tlb).unwrap();
+/// let hit = table.find(VirtAddr::new(0x40_1234)).unwrap();
+/// assert_eq!(hit.address.value(), 0x8000_1234);
+/// assert!(!hit.attributes().permissions.contains(Permissions::WRITE));
+///
+/// // What goes is reported in runs. The table that is empty now goes back when the token is paid.
+/// let mut frames = 0;
+/// let token = table.unmap(PageRun::new(Page::new(0x400), 1024).unwrap(), |run| frames += run.frames().count())?;
+/// table.finish(token, &tlb).unwrap();
+/// assert_eq!((frames, table.tables()), (1024, 1));
+/// # table.destroy(&tlb);
+/// # Ok::<(), hectare_paging::TableError>(())
+/// ```
+///
 /// # Invariants
 /// * the root, and every table that an entry links outside the shared half, was taken from `source`, is linked once, and
 ///   in no token

@@ -119,6 +119,76 @@ pub struct Counts {
 
 /// An address space. See the [module](crate::space).
 ///
+/// ```
+/// use core::num::NonZero;
+///
+/// use hectare_core::{Access, Frame, Locked, Page, PageRun, Permissions, SpinLock};
+/// use hectare_paging::format::Sv39;
+/// use hectare_paging::space::index::Node;
+/// use hectare_paging::space::{AddressSpace, Kernel, MapRequest, NoPager, RefTable, Settings};
+/// use hectare_paging::table::NotLoaded;
+/// # use core::sync::atomic::AtomicU32;
+/// # use hectare_testkit::stand_in::{ArenaWindow as Window, PlainFrames as Frames};
+///
+/// // What the kernel has; here the frames 0x100 to 0x13f, and no CPU that uses the tables.
+/// struct Machine<'m> {
+///     frames: Locked<SpinLock, Frames<12>>,
+///     window: Window,
+///     refs: RefTable<'m>,
+///     tlb: NotLoaded,
+/// }
+///
+/// #[derive(Clone, Copy)]
+/// struct Handle<'m>(&'m Machine<'m>);
+///
+/// impl<'m> Kernel for Handle<'m> {
+///     type Frames = &'m Locked<SpinLock, Frames<12>>;
+///     type Window = Window;
+///     type Nodes = [Node; 8];
+///     type Refs = RefTable<'m>;
+///     type Pager = NoPager;
+///     type Tlb = NotLoaded;
+///
+///     fn frames(&self) -> Self::Frames { &self.0.frames }
+///     fn window(&self) -> Window { self.0.window.clone() }
+///     fn nodes(&self) -> [Node; 8] { [Node::EMPTY; 8] }
+///     fn refs(&self) -> &RefTable<'m> { &self.0.refs }
+///     fn pager(&self) -> &NoPager { &NoPager }
+///     fn tlb(&self) -> &NotLoaded { &self.0.tlb }
+/// }
+/// # let frames = Frames::<12>::new(0x100, 64);
+/// # let window = frames.window();
+/// # let counts = [const { AtomicU32::new(0) }; 64];
+/// # let refs = RefTable::new(Frame::new(0x100), &counts);
+/// # // SAFETY: no CPU uses the tables.
+/// # let tlb = unsafe { NotLoaded::new() };
+/// # let machine = Machine { frames: Locked::new(frames), window, refs, tlb };
+///
+/// let window = PageRun::new(Page::new(0x10), 0x10_0000).unwrap();
+/// let mut parent = AddressSpace::<Sv39, _>::new(Handle(&machine), Settings::new(window))?;
+/// let rights = Permissions::READ | Permissions::WRITE | Permissions::USER;
+/// let gibibyte = MapRequest::anonymous(NonZero::new(1 << 18).unwrap(), rights);
+/// let first = parent.map(gibibyte)?;
+/// assert_eq!(parent.resident(), 0);
+///
+/// // A program writes there, and the CPU faults: the page comes, and the program tries again.
+/// let address = first.start(hectare_core::PageSize::SIZE_4K).unwrap();
+/// parent.handle_fault(address, Access::user_write())?;
+/// assert_eq!(parent.resident(), 1);
+///
+/// // A fork shares the frame until one of both writes.
+/// let mut child = parent.fork()?;
+/// let frame = |space: &AddressSpace<Sv39, _>| space.table().find(address).unwrap().address;
+/// assert_eq!(frame(&child), frame(&parent));
+/// child.handle_fault(address, Access::user_write())?;
+/// assert_ne!(frame(&child), frame(&parent));
+///
+/// child.destroy();
+/// parent.destroy();
+/// # machine.frames.with(|frames| assert_eq!(frames.free(), 64)).unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Invariants
 /// * a page is mapped, or swapped out, only inside an area, and one with [`AreaFlags::TOUCHED`]
 /// * a mapped page outside a device's area is one counted use of its frame, except the zero frame
