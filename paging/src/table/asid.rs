@@ -46,6 +46,22 @@ pub struct Activation {
 /// An address space keeps its identifier until all are taken; then a new generation begins, in which only those spaces
 /// that run at that moment keep theirs. Identifier 0 is never dealt out: it is for the kernel, or for no space.
 ///
+/// ```
+/// use hectare_paging::table::{AsidAllocator, Context};
+///
+/// let mut asids = AsidAllocator::<2>::new(2); // two CPUs, and identifiers of 2 bits: 1, 2 and 3
+/// let mut spaces = [Context::default(); 4];
+/// assert!(asids.activate(0, &mut spaces[0]).flush, "each CPU begins with a flush");
+/// let first = asids.activate(0, &mut spaces[1]);
+/// let again = asids.activate(0, &mut spaces[0]);
+/// assert!(again.asid != first.asid && !again.flush, "its translations are still good");
+///
+/// // The fourth space finds all identifiers taken: a generation begins, and each CPU has to flush once.
+/// let _ = asids.activate(1, &mut spaces[2]);
+/// assert!(asids.activate(1, &mut spaces[3]).flush);
+/// assert_eq!(asids.generation(), 2);
+/// ```
+///
 /// # Invariants
 /// * two contexts of the current generation that were activated have different numbers
 /// * a CPU whose `seen` is the current generation holds translations of that generation's numbers only

@@ -15,6 +15,36 @@ use super::range::Part;
 use super::{Mapping, PageTable, TableError, TableFormat, TableWindow};
 
 /// A place in a range of a page table that it may change.
+///
+/// ```
+/// use hectare_core::{Frame, FrameRun, Page, PageRun, Permissions};
+/// # use hectare_paging::{Attributes, MapOptions, PageTable, format::X86_64, table::NotLoaded};
+/// # let frames = hectare_testkit::stand_in::PlainFrames::<12>::new(0x100, 8);
+/// # let mut table = PageTable::<X86_64<4>, _, _>::new(frames.window(), frames)?;
+/// # // SAFETY: no CPU uses the table.
+/// # let tlb = unsafe { NotLoaded::new() };
+/// # let data = Attributes::new(Permissions::READ);
+/// # for (page, count) in [(0x20, 300), (0x1000, 1 << 9)] {
+/// #     let memory = FrameRun::new(Frame::new(page), count).unwrap();
+/// #     table.map(Page::new(page), memory, data, MapOptions::DEFAULT)?.finish(&tlb);
+/// # }
+///
+/// // Takes out what is mapped, at most 64 pages at a time: so many frames the caller's list can hold.
+/// let everything = PageRun::new(Page::new(0), 1 << 20).unwrap();
+/// let (mut steps, mut frames) = (0, 0);
+/// let mut cursor = table.cursor(everything)?;
+/// let mut owed = vec![];
+/// while let Some(token) = cursor.take(64, |run| frames += run.frames().count())? {
+///     owed.push(token);
+///     steps += 1;
+/// }
+/// assert_eq!((frames, steps), (812, 5 + 8)); // 300 pages, and a huge one that is split
+/// for token in owed {
+///     table.finish(token, &tlb).unwrap();
+/// }
+/// # table.destroy(&tlb);
+/// # Ok::<(), hectare_paging::TableError>(())
+/// ```
 #[derive(Debug)]
 pub struct Cursor<'t, F: TableFormat, W, S> {
     table: &'t mut PageTable<F, W, S>,

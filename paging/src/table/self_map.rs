@@ -24,6 +24,20 @@ use crate::format::EntryError;
 use crate::{Attributes, Entry, Kind};
 
 /// The slot of the root that links the root.
+///
+/// ```
+/// use hectare_core::VirtAddr;
+/// use hectare_paging::format::{Sv39, X86_64};
+/// use hectare_paging::table::SelfMap;
+///
+/// let map = SelfMap::<X86_64<4>>::new(511).unwrap();
+/// // The tables are the last 512 GiB, the root is the last page, and its last entry is the last word.
+/// assert_eq!(map.pages().first().number(), 0xF_FFFF_F800_0000);
+/// assert_eq!(map.table(VirtAddr::new(0), 3).value(), 0xFFFF_FFFF_FFFF_F000);
+/// assert_eq!(map.entry(VirtAddr::new(0xFFFF_FFFF_FFFF_FFFF), 3).value(), 0xFFFF_FFFF_FFFF_FFF8);
+/// // A link of RISC-V cannot be a leaf.
+/// assert!(SelfMap::<Sv39>::new(511).is_none());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SelfMap<F> {
     slot: usize,

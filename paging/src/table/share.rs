@@ -24,6 +24,30 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     /// A place that holds a leaf, 1 GiB of a direct map, say, keeps it: the roots that share the half have copies,
     /// so whatever would change it is refused from now on ([`TableError::Shared`]).
     ///
+    /// ```
+    /// # use hectare_core::{Frame, FrameRun, Locked, Page, PageRun, Permissions, SpinLock, VirtAddr};
+    /// # use hectare_paging::{Attributes, MapOptions, PageTable, format::Sv48, table::NotLoaded};
+    /// # let frames = hectare_testkit::stand_in::PlainFrames::<12>::new(0x100, 8);
+    /// # let window = frames.window();
+    /// # let frames = Locked::<SpinLock, _>::new(frames);
+    /// # // SAFETY: no CPU uses the tables.
+    /// # let tlb = unsafe { NotLoaded::new() };
+    /// let mut kernel = PageTable::<Sv48, _, _>::new(window.clone(), &frames)?;
+    /// let half = PageRun::new(Page::new(0xF_FFF8_0000_0000), 1 << 27).unwrap(); // one place of the root: 512 GiB
+    /// kernel.pin(half)?.finish(&tlb);
+    /// let mut program = PageTable::<Sv48, _, _>::new(window, &frames)?;
+    /// program.share(&kernel)?;
+    ///
+    /// // What the kernel maps afterwards, the program's table shows too, but cannot change.
+    /// let memory = FrameRun::new(Frame::new(0x8_0000), 1).unwrap();
+    /// let data = Attributes::new(Permissions::READ | Permissions::WRITE).with_global(true);
+    /// kernel.map(half.first(), memory, data, MapOptions::DEFAULT)?.finish(&tlb);
+    /// assert!(program.find(VirtAddr::new(0xFFFF_8000_0000_0000)).is_some());
+    /// assert!(program.unmap(half, |_| {}).is_err());
+    /// # program.destroy(&tlb);
+    /// # Ok::<(), hectare_paging::TableError>(())
+    /// ```
+    ///
     /// # Errors
     /// If and only if the pages are not in the format's reach or in another table's half, a place holds software state, the
     /// places do not adjoin those pinned before, the format has one level only, or a table cannot be had. Nothing is
