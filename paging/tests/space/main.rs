@@ -6,6 +6,8 @@
 mod corpus;
 mod examples;
 mod fork;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+mod host;
 mod index;
 mod kernel_half;
 mod linux;

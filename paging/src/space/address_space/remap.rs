@@ -22,7 +22,8 @@ pub enum Move {
 
 impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
     /// Resizes or moves the pages from `old` on, all of one area, and returns where they are. What is resident stays so.
-    /// With an `old_count` of 0, a second mapping of a shared area is made beside the first.
+    /// With an `old_count` of 0, a second mapping of a shared area is made beside the first. What becomes smaller where it is
+    /// may reach over holes and other areas behind the first page's: the tail is unmapped, as Linux does.
     ///
     /// Cost: nothing for pages that were not used; one store for each table that moves whole, a few for each page that
     /// moves by itself. Where the place can be chosen, it is one to which whole tables can move.
@@ -43,17 +44,19 @@ impl<F: TableFormat, K: Kernel> AddressSpace<F, K> {
             return self.map_again(&area, old, new_count, to);
         }
         let pages = self.range(old, old_count)?;
+        let stays = !matches!(to, Move::To(_));
+        if stays && count <= old_count {
+            // Of pages that go it does not matter whose they are.
+            if count < old_count {
+                self.unmap(Page::new(old.number() + count), old_count - count)?;
+            }
+            return Ok(old);
+        }
         if pages.end() > area.end() {
             return Err(SpaceError::Hole { page: area.end() });
         }
         if let Move::To(new) = to {
             return self.move_to(&area, pages, new, count);
-        }
-        if count <= old_count {
-            if count < old_count {
-                self.unmap(Page::new(old.number() + count), old_count - count)?;
-            }
-            return Ok(old);
         }
         let more = PageRun::new(pages.end(), count - old_count).ok_or(SpaceError::Range)?;
         if pages.end() == area.end() && self.settings.window.contains(more) && self.is_free(more) {

@@ -74,6 +74,17 @@ impl<S: SpacesUnderTest> VmModel<S> {
             (old..old + old_count).map(|page| model.pages.get(&page).copied()).collect();
         match self.spaces.remap(process, old, old_count, count, to) {
             Err(refusal) => self.refused("a remap", refusal, true),
+            // Nothing moves; of what goes only the first page must have been there.
+            Ok(at) if to.is_none() && count <= old_count => {
+                if at != old || pages.first().is_none_or(Option::is_none) {
+                    return Err(wrong(format!("{old_count} pages at {old} shrank at {at}")));
+                }
+                (old + count..old + old_count).for_each(|page| {
+                    model.pages.remove(&page);
+                });
+                self.counts.resized += 1;
+                Ok(())
+            }
             Ok(at) => {
                 let Some(pages) = pages.into_iter().collect::<Option<Vec<Page>>>() else {
                     return Err(wrong("a hole was moved"));
