@@ -39,6 +39,35 @@ mod store;
 /// * An object in a magazine is constructed, and counts as active in [`info`](Self::info).
 /// * Dropping the cache takes everything back from the magazines first.
 ///
+/// ```
+/// use hectare_core::SpinLock;
+/// use hectare_slab::{ByDefault, CpuCache, ObjectCache};
+/// # use hectare_testkit::stand_in::{PlainFrames, ThreadSlots};
+/// # let frames: PlainFrames<12> = PlainFrames::new(0x100, 16);
+/// # let window = frames.window();
+/// # let pin = ThreadSlots::new(2);
+///
+/// // `pin` tells which CPU this is: a kernel's, with preemption off. Here two threads are the CPUs.
+/// let files: ObjectCache<[u64; 16], _, _, ByDefault> = ObjectCache::new("file", ByDefault, frames, window);
+/// let files: CpuCache<_, SpinLock, _, 2> = CpuCache::new(pin, SpinLock::new(), files);
+/// std::thread::scope(|cpus| {
+///     for _ in 0..2 {
+///         cpus.spawn(|| {
+///             for _ in 0..1000 {
+///                 let mut file = files.take()?; // from this CPU's magazine, nearly always without the lock
+///                 file[0] += 1;
+///             }
+///             Ok::<(), hectare_core::AllocError>(())
+///         });
+///     }
+/// });
+/// // Objects in magazines count as active, and keep their slab. Under memory pressure they go home from all CPUs.
+/// assert!(files.info()?.active_objects > 0);
+/// assert_eq!(files.shrink_all()?, 1);
+/// assert_eq!((files.info()?.active_objects, files.rejected()?), (0, 0));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
 /// # Invariants
 /// * an object is in one place: handed out, in one magazine, in the mailbox, or free in its slab
 /// * those of the cache

@@ -37,7 +37,39 @@ struct Own(Front);
 /// * A block may be freed on any CPU; it goes to that CPU's front. What piles up there beyond the slots of its class goes
 ///   to the slabs, where every CPU finds it.
 /// * If the lock is held further up the call stack and can tell, a free waits in a mailbox and an allocation is refused.
+/// * A bad free is found when the block comes to its slab: it is then dropped and [counted](Self::rejected).
 /// * The front of a CPU takes 12 KiB of this value.
+/// * Dropping the heap gives its empty slabs back; those with live blocks, and large blocks, are leaked.
+///
+/// As `#[global_allocator]` it needs a pin, a source and a window that can be made in a `static`. By hand:
+///
+/// ```
+/// use core::alloc::Layout;
+/// use hectare_core::SpinLock;
+/// use hectare_slab::CpuHeap;
+/// # use hectare_testkit::stand_in::{PlainFrames, ThreadSlots};
+/// # let frames: PlainFrames<12> = PlainFrames::new(0x100, 64);
+/// # let window = frames.window();
+/// # let pin = ThreadSlots::new(2);
+///
+/// // `pin`: which CPU this is; here two threads are the CPUs.
+/// let heap: Box<CpuHeap<_, SpinLock, _, _, 2>> = Box::new(CpuHeap::new(pin, SpinLock::new(), frames, window));
+/// let layout = Layout::new::<[u64; 20]>();
+/// let block = heap.allocate(layout)?; // 160 bytes are a class, so nothing is rounded
+/// # struct Sent(core::ptr::NonNull<u8>);
+/// # // SAFETY: the pointer of a block, which one thread uses.
+/// # unsafe impl Send for Sent {}
+/// # impl Sent { fn get(self) -> core::ptr::NonNull<u8> { self.0 } }
+/// # let block = Sent(block);
+/// std::thread::scope(|cpus| {
+///     // Freed on another CPU it stays there, for the next block of its class.
+///     // SAFETY: taken above with this layout, and not used any more.
+///     cpus.spawn(|| unsafe { heap.free(block.get(), layout) });
+/// });
+/// assert!(heap.shrink_all()? > 0); // all fronts to the slabs, all empty slabs to the source
+/// assert_eq!(heap.rejected()?, 0);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 pub struct CpuHeap<P, L, S: FrameSource, W: PhysWindow, const CPUS: usize> {
     pin: P,
     fronts: [UnsafeCell<Own>; CPUS],
@@ -81,7 +113,7 @@ impl<P: CpuPin, L: RawLock, S: FrameSource, W: PhysWindow, const CPUS: usize> Cp
         Self { pin, fronts, lock, back: UnsafeCell::new(Back::new(source, window)), mailbox: Mailbox::new() }
     }
 
-    /// Takes a block. Size 0 is served as 1 byte.
+    /// Takes a block. Size 0 is served as 1 byte. Contents are unspecified.
     ///
     /// # Errors
     /// As [`SlabHeap`](crate::SlabHeap), after this CPU's front and the empty slabs were given up; or

@@ -25,6 +25,29 @@ use crate::raw_cache::RawCache;
 /// * Objects in the array are constructed, and count as active in [`info`](Self::info) until [`flush`](Self::flush).
 /// * Dropping it gives everything back first.
 ///
+/// ```
+/// use hectare_slab::{ByDefault, Fronted, ObjectCache};
+/// # use hectare_testkit::stand_in::PlainFrames;
+/// # let frames: PlainFrames<12> = PlainFrames::new(0x100, 16);
+/// # let window = frames.window();
+///
+/// let nodes: ObjectCache<[u64; 8], _, _, ByDefault> = ObjectCache::new("node", ByDefault, frames, window);
+/// let mut nodes: Fronted<_, 16> = Fronted::new(nodes);
+/// let node = nodes.allocate()?;
+/// assert_eq!(nodes.held(), 7); // half an array came at once
+/// // SAFETY: taken above, and not used any more.
+/// unsafe { nodes.free(node) };
+/// assert_eq!(nodes.allocate()?, node); // what was freed last is warm, and comes first
+///
+/// // SAFETY: as above.
+/// unsafe { nodes.free(node) };
+/// // SAFETY: none: a mistake. The array does not look: until it is flushed, two users might get this node.
+/// unsafe { nodes.free(node) };
+/// nodes.flush();
+/// assert_eq!((nodes.rejected(), nodes.info().active_objects), (1, 0));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
 /// # Invariants
 /// * slots 1 to `top` hold objects that are handed out as far as their slabs know, each once; the others are empty or stale
 /// * those of the cache

@@ -52,6 +52,30 @@ pub enum GeometryError {
 /// How the slabs of one cache are cut. Having one proves that such slabs work:
 /// * `count` objects, from 1 to [`MAX_OBJECTS`], and the header lie in the slab without overlap, whatever the colour;
 /// * every object is aligned as asked if the slab is aligned to its size, rounded up to a power of two.
+///
+/// ```
+/// use core::alloc::Layout;
+/// use hectare_core::PageSize;
+/// use hectare_slab::{Geometry, GeometryError};
+///
+/// // Linux's task_struct of 6784 bytes. In a `const`, what cannot work does not compile.
+/// const TASK: Geometry = match Layout::from_size_align(6784, 64) {
+///     Ok(layout) => match Geometry::new(layout, PageSize::SIZE_4K) {
+///         Ok(geometry) => geometry,
+///         Err(_) => panic!("no slab holds a task"),
+///     },
+///     Err(_) => panic!("no such layout"),
+/// };
+/// assert_eq!((TASK.frames(), TASK.objects(), TASK.tail()), (16, 9, 4480)); // 7 % of a slab left over
+/// assert_eq!(TASK.colours(), 70); // places of the first object, a cache line apart
+///
+/// // The choice is yours: smaller requests to the source, for more bytes left over.
+/// let small = Geometry::with_frames(Layout::from_size_align(6784, 64)?, PageSize::SIZE_4K, 2)?;
+/// assert_eq!((small.objects(), small.tail()), (1, 1408));
+/// let none = Geometry::with_frames(Layout::from_size_align(6784, 64)?, PageSize::SIZE_4K, 1);
+/// assert_eq!(none, Err(GeometryError::TooSmall));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     pub(crate) size: usize,
@@ -69,8 +93,8 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// The geometry of the smallest slab of 2^k frames that leaves at most an eighth of itself over; if none of up to
-    /// 64 frames does, of the one that leaves least.
+    /// The geometry of the smallest slab of 2^k frames that leaves at most an eighth of itself over, header included; if
+    /// none of up to 64 frames does, of the one that leaves least.
     ///
     /// # Errors
     /// Fails iff [`with_frames`](Self::with_frames) does for every such number of frames; the error is the last one's.

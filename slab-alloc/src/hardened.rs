@@ -42,6 +42,32 @@ const ZONE: usize = 8;
 ///
 /// A refused free changes nothing: the block stays allocated. A large block has a red zone too, and is otherwise known to
 /// the source only. Free blocks hold no links that could be overwritten. Costs two passes over each block, and no front.
+///
+/// ```
+/// use core::alloc::Layout;
+/// use hectare_core::{ByteAllocator, FreeError};
+/// use hectare_slab::HardenedHeap;
+/// # use hectare_testkit::stand_in::PlainFrames;
+/// # let frames: PlainFrames<12> = PlainFrames::new(0x100, 16);
+/// # let window = frames.window();
+///
+/// let mut heap = HardenedHeap::new(frames, window, 0x9e37_79b9); // better: a seed that nobody can guess
+/// let layout = Layout::new::<[u8; 20]>();
+/// let block = heap.allocate(layout)?;
+/// // SAFETY: the block has 20 bytes and a red zone of at least 8: this one is the zone's first.
+/// unsafe { block.add(20).write(0) };
+/// // SAFETY: taken above with this layout, and not used any more.
+/// let refused = unsafe { heap.deallocate(block, layout) };
+/// assert_eq!(refused, Err(FreeError::WrongSize)); // written past its end; it stays allocated
+///
+/// // SAFETY: as above: the zone is as it was.
+/// unsafe { block.add(20).write(hectare_slab::hardened::RED) };
+/// // SAFETY: as above.
+/// unsafe { heap.deallocate(block, layout) }?;
+/// // SAFETY: none: a mistake, found at once.
+/// assert_eq!(unsafe { heap.deallocate(block, layout) }, Err(FreeError::NotAllocated));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct HardenedHeap<S: FrameSource, W: PhysWindow> {
     back: Back<S, W>,

@@ -39,6 +39,32 @@ use crate::size_class::{CLASSES, LARGEST, class_of_layout, rounded};
 ///   detection at the free itself there are the caches.
 /// * `allocate_zeroed` writes zeros, except to whole frames of a source that [gives zeroed ones](Self::zeroed_frames).
 ///
+/// ```
+/// use core::alloc::Layout;
+/// use hectare_core::{ByteAllocator, Figures};
+/// use hectare_slab::SlabHeap;
+/// # use hectare_testkit::stand_in::PlainFrames;
+/// # let frames: PlainFrames<12> = PlainFrames::new(0x100, 64);
+/// # let window = frames.window();
+///
+/// let mut heap = SlabHeap::new(frames, window);
+/// let layout = Layout::new::<[u8; 1000]>();
+/// let block = heap.allocate(layout)?;
+/// assert_eq!(heap.usage().allocated, 1024); // rounded up to its class; no header
+///
+/// // SAFETY: taken above with this layout, and not used any more.
+/// unsafe { heap.deallocate(block, layout) }?;
+/// // SAFETY: none: a mistake, which the free itself does not see.
+/// unsafe { heap.deallocate(block, layout) }?;
+/// heap.flush(); // now both come to the slab, and one is dropped
+/// assert_eq!(heap.rejected(), 1);
+///
+/// heap.shrink();
+/// assert_eq!((heap.usage().allocated, heap.usage().capacity), (0, 0)); // every frame is the source's again
+/// # assert_eq!(heap.source().free(), 64);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
 /// # Invariants
 /// * the slabs of each class: right lists, right sums, bitmaps and counts that agree
 /// * each block in the front is one that its slab thinks is handed out, and is there once

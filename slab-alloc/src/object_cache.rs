@@ -26,19 +26,32 @@ use crate::slab::{Candidate, Slab};
 ///   [`shrink`](Self::shrink), when the cache is dropped. Slabs with objects that are still handed out are then leaked.
 ///
 /// ```
-/// use core::mem::MaybeUninit;
-/// use hectare_slab::{Geometry, ObjectCache, Raw};
-/// # use hectare_core::{FrameSource, PhysWindow, AllocError};
-/// struct Task { stack: [u8; 6000], id: u32 }
-/// fn tasks<S: FrameSource, W: PhysWindow>(frames: S, window: W) -> Result<(), AllocError> {
-///     let new = || Task { stack: [0; 6000], id: 0 };
-///     let mut cache: ObjectCache<Task, S, W, _> = ObjectCache::new("task_struct", new, frames, window);
-///     let task = cache.allocate()?;
-///     // SAFETY: taken above, used by nobody else.
-///     unsafe { cache.free(task) }.expect("a live object");
-///     Ok(())
+/// use hectare_core::FreeError;
+/// use hectare_slab::ObjectCache;
+/// # use hectare_testkit::stand_in::PlainFrames;
+/// # let frames: PlainFrames<12> = PlainFrames::new(0x100, 16);
+/// # let window = frames.window();
+/// struct Task { stack: Vec<u64>, id: u32 }
+///
+/// let mut made = 0;
+/// let new = || { made += 1; Task { stack: vec![0; 500], id: 0 } };
+/// let mut tasks: ObjectCache<Task, _, _, _> = ObjectCache::new("task", new, frames, window);
+/// for id in 1..=100 {
+///     let task = tasks.allocate()?;
+///     // SAFETY: taken above and used by nobody else; the constructor made it.
+///     unsafe { (*task.as_ptr()).id = id };
+///     // SAFETY: taken above, valid, and not used any more.
+///     unsafe { tasks.free(task) }?;
+///     // SAFETY: none: a mistake, refused.
+///     assert_eq!(unsafe { tasks.free(task) }, Err(FreeError::NotAllocated));
 /// }
+/// assert_eq!(tasks.shrink(), 1); // the frame goes back, and the task's stack is dropped before
+/// # drop(tasks);
+/// assert_eq!(made, 1); // a hundred tasks, one stack
+/// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
+///
+/// Nobody has to write `unsafe` with a [`SharedCache`](crate::SharedCache) around it.
 ///
 /// A type that cannot fit does not compile:
 ///

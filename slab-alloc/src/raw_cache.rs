@@ -22,6 +22,34 @@ use crate::slabs::Slabs;
 /// * A bad free is refused and changes nothing: see [`free`](Self::free).
 /// * Dropping the cache gives its empty slabs back; slabs with objects that are still handed out are leaked.
 ///
+/// ```
+/// use core::alloc::Layout;
+/// use hectare_core::{FreeError, PageSize};
+/// use hectare_slab::{Geometry, RawCache};
+/// # use hectare_testkit::stand_in::PlainFrames;
+/// # let frames: PlainFrames<12> = PlainFrames::new(0x100, 16);
+/// # let window = frames.window();
+///
+/// // Buffers for packets, known by size only. `frames` is any source of frames of 4 KiB, `window` shows them.
+/// let geometry = Geometry::new(Layout::from_size_align(1536, 64)?, PageSize::SIZE_4K)?;
+/// let mut buffers = RawCache::new("packet", geometry, frames, window);
+/// buffers.reserve(4)?; // an interrupt may take four and asks no source
+/// let packet = buffers.allocate_reserved().expect("four are reserved");
+///
+/// // SAFETY: taken above, and not used any more.
+/// unsafe { buffers.free(packet) }?;
+/// // SAFETY: none: a mistake. The slab's bitmap knows, and nothing is changed.
+/// assert_eq!(unsafe { buffers.free(packet) }, Err(FreeError::NotAllocated));
+/// // SAFETY: none: another mistake.
+/// assert_eq!(unsafe { buffers.free(packet.add(64)) }, Err(FreeError::Misaligned));
+///
+/// buffers.reserve(0)?; // which ends the reserve
+/// buffers.shrink();
+/// assert_eq!(buffers.info().slabs, 0); // every frame is the source's again
+/// # assert_eq!(buffers.source().free(), 16);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
 /// # Invariants
 /// * those of the slabs: right lists, right sums, bitmaps and counts that agree
 /// * at least [`reserved`](Self::reserve) objects are free

@@ -16,6 +16,33 @@ use crate::object_cache::ObjectCache;
 ///
 /// With `NoLock` it serves one thread, with `SpinLock` many. The constructor runs under the lock and must not use the
 /// same cache.
+///
+/// ```
+/// use hectare_core::SpinLock;
+/// use hectare_slab::{ByDefault, ObjectCache, SharedCache};
+/// # use hectare_testkit::stand_in::PlainFrames;
+/// # let frames: PlainFrames<12> = PlainFrames::new(0x100, 16);
+/// # let window = frames.window();
+///
+/// /// A request and the buffer that it keeps from one use to the next.
+/// #[derive(Default)]
+/// struct Request { sectors: Vec<u64> }
+///
+/// let requests: ObjectCache<Request, _, _, ByDefault> = ObjectCache::new("request", ByDefault, frames, window);
+/// let requests = SharedCache::new(SpinLock::new(), requests);
+/// std::thread::scope(|threads| {
+///     let mut request = requests.take()?;
+///     request.sectors.extend([7, 8, 9]);
+///     // The box goes to whoever completes the request, and the object goes home from there.
+///     threads.spawn(move || request.sectors.clear());
+///     Ok::<(), hectare_core::AllocError>(())
+/// })?;
+/// let again = requests.take()?;
+/// assert!(again.sectors.capacity() >= 3); // no constructor ran: this is the same object
+/// # drop(again);
+/// # requests.shrink()?;
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 pub struct SharedCache<L, T, S: FrameSource, W: PhysWindow, K: Construct<T>, const FRAMES: u32 = 0> {
     lock: L,
     cache: UnsafeCell<ObjectCache<T, S, W, K, FRAMES>>,
@@ -128,6 +155,31 @@ unsafe impl<L: RawLock, T, S: FrameSource, W: PhysWindow, K: Construct<T>, const
 ///
 /// Having one proves that the object is valid and nobody else's. If the cache's lock is held further up the call stack
 /// when it is dropped, the object is leaked.
+///
+/// Where an object must be a plain pointer for a while, in an intrusive list or in a device's register, the box is taken apart:
+///
+/// ```
+/// # use hectare_core::NoLock;
+/// # use hectare_slab::{ByDefault, ObjectCache, SharedCache};
+/// # use hectare_testkit::stand_in::PlainFrames;
+/// use hectare_slab::SlabBox;
+/// # let frames: PlainFrames<12> = PlainFrames::new(0x100, 16);
+/// # let window = frames.window();
+/// # let objects: ObjectCache<u64, _, _, ByDefault> = ObjectCache::new("descriptor", ByDefault, frames, window);
+/// # let descriptors = SharedCache::new(NoLock::new(), objects);
+///
+/// let mut descriptor = descriptors.take()?;
+/// *descriptor = 0x1000_0001;
+/// let pointer = SlabBox::into_raw(descriptor); // gives nothing back: now this is our task
+/// assert_eq!(descriptors.info()?.active_objects, 1);
+///
+/// // SAFETY: taken from `descriptors`, valid, and made a pointer just above: nobody else's.
+/// let descriptor = unsafe { SlabBox::from_raw(pointer, &descriptors) };
+/// assert_eq!(*descriptor, 0x1000_0001);
+/// drop(descriptor);
+/// assert_eq!(descriptors.info()?.active_objects, 0);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 pub struct SlabBox<'c, C: Home + ?Sized> {
     object: NonNull<C::Object>,
     home: &'c C,
