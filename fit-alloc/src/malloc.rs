@@ -81,6 +81,32 @@ fn whole(size: usize, offset: usize) -> Option<Layout> {
 ///
 /// Each costs what the allocator's operation costs, and a header of [`MIN_ALIGN`] bytes (the alignment, if that is
 /// larger) for each block. A free breaks the seal, so a second one is refused as long as nobody used the memory since.
+///
+/// ```
+/// use core::ptr::NonNull;
+/// use hectare_core::{AllocError, FreeError, RegionHeap};
+/// use hectare_fit::StrictHeap;
+/// use hectare_fit::malloc::Malloc;
+///
+/// let mut memory = [0_u128; 256];
+/// let region = NonNull::slice_from_raw_parts(NonNull::from(&mut memory).cast::<u8>(), size_of_val(&memory));
+/// let mut heap = StrictHeap::<1>::new();
+/// // SAFETY: nothing else uses the array while the heap does.
+/// unsafe { heap.add_region(region) }?;
+/// let mut c = Malloc::new(heap);
+///
+/// assert_eq!(c.calloc(usize::MAX, 2), Err(AllocError::TooLarge)); // the product overflows
+/// let page = c.aligned_alloc(256, 100)?;
+/// // SAFETY: live, and used as what is returned from now on. No size, no alignment: the header has both.
+/// let page = unsafe { c.realloc(Some(page), 1000) }?;
+/// assert_eq!(page.addr().get() % 256, 0);
+///
+/// // SAFETY: live, and not used any more.
+/// unsafe { c.free(Some(page)) }?;
+/// // SAFETY: none: a mistake. The seal is broken, and the memory before the pointer is still the heap's.
+/// assert_eq!(unsafe { c.free(Some(page)) }, Err(FreeError::NotAllocated));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Malloc<A> {
     heap: A,

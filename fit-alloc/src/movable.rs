@@ -75,6 +75,35 @@ pub struct Compaction {
 /// | [`get`](Self::get), [`get_mut`](Self::get_mut), [`pin`](Self::pin) | O(1) | the handle is stale |
 /// | [`compact`](Self::compact) | the bytes moved; a step for each block from where it stopped before, or from the lowest if a block below that was freed, unpinned or allocated since | never |
 ///
+/// ```
+/// use hectare_fit::movable::MovableHeap;
+/// use hectare_fit::policy::FirstFit;
+/// use hectare_fit::range::{RangeError, Vecs};
+/// # #[repr(align(16))]
+/// # struct Memory([u8; 1024]);
+/// # let mut memory = Memory([0; 1024]);
+/// # let memory = &mut memory.0;
+///
+/// // `memory` is 1 KiB. `Vecs` (feature `alloc`) are tables that grow; `Slices` are given by you.
+/// let mut heap = MovableHeap::<FirstFit, _>::new(memory, Vecs::new())?;
+/// let blocks = [heap.allocate(256)?, heap.store(b"a frame of video")?, heap.allocate(256)?, heap.allocate(256)?];
+/// heap.free(blocks[0])?;
+/// heap.free(blocks[2])?;
+/// assert_eq!(heap.allocate(700), Err(RangeError::Fragmented)); // 752 bytes are free, in three holes
+///
+/// // A device reads the frame: it must stay where it is, and not go.
+/// let place = heap.pin(blocks[1])?;
+/// assert_eq!(heap.free(blocks[1]), Err(RangeError::Pinned));
+/// assert_eq!(heap.compact(usize::MAX).blocks, 1); // the last block comes down to the frame
+/// assert_eq!(heap.place(blocks[1])?, place);
+///
+/// heap.unpin(blocks[1])?;
+/// assert_eq!(heap.compact(usize::MAX).bytes, 16 + 256);
+/// assert_eq!(heap.get(blocks[1])?, b"a frame of video");
+/// heap.allocate(700)?;
+/// # Ok::<(), RangeError>(())
+/// ```
+///
 /// Invariants: those of the range allocator; every block lies in the memory; all blocks up to the cursor's lie as low as
 /// pinned ones let them.
 pub struct MovableHeap<'m, P: Policy, S: Storage<u32>> {

@@ -56,7 +56,28 @@ use hectare_core::{Failures, FreeError, Ratio};
 
 use crate::policy::{Index, Policy, Search};
 
-/// Hands out disjoint ranges of units by a [`Policy`]. See the [module](self) for an example.
+/// Hands out disjoint ranges of units by a [`Policy`].
+///
+/// ```
+/// use hectare_fit::policy::BestFit;
+/// use hectare_fit::range::{Node, RangeAllocator, RangeError};
+///
+/// // A window of 1 MiB for the registers of devices. Its table of 16 nodes holds 15 blocks.
+/// let mut table = [Node::<u32>::NEW; 16];
+/// let mut bus = RangeAllocator::<BestFit, _, _>::over(0xFEB0_0000..0xFEC0_0000, &mut table[..])?;
+/// let firmware = bus.reserve(0xFEB8_0000, 0x1000)?; // what lies there already: pinned
+/// assert_eq!(bus.allocate_at(0xFEB8_0800, 0x100), Err(RangeError::InUse));
+///
+/// let card = bus.allocate_aligned(0x4_0000, 0x4_0000)?; // registers lie at a multiple of their size
+/// assert_eq!(card.start % 0x4_0000, 0);
+/// assert_eq!(bus.allocate(0x9_0000), Err(RangeError::Fragmented)); // so much is free, but not in one piece
+/// assert_eq!(bus.largest_free(), 0x8_0000);
+///
+/// bus.free(card.handle)?;
+/// assert!(bus.free(card.handle).is_err()); // stale: nothing is changed
+/// assert_eq!(bus.block(firmware.handle)?.start, 0xFEB8_0000);
+/// # Ok::<(), RangeError>(())
+/// ```
 ///
 /// | operation | worst case |
 /// |---|---|
@@ -205,8 +226,8 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
     /// Gives a block back, pinned or not.
     ///
     /// # Errors
-    /// [`FreeError::NotAllocated`] if the handle is stale, [`FreeError::Foreign`] if it never was of this allocator (a
-    /// handle of another allocator may look valid).
+    /// [`RangeError::BadHandle`], with [`FreeError::NotAllocated`] if the handle is stale, with [`FreeError::Foreign`]
+    /// if it never was of this allocator (a handle of another allocator may look valid). Nothing is changed.
     #[inline]
     pub fn free(&mut self, handle: Handle) -> Result<Block<U>, RangeError> {
         let block = self.block(handle)?;
@@ -217,8 +238,9 @@ impl<P: Policy, U: Unit, S: Storage<U>> RangeAllocator<P, U, S> {
     /// Gives the block `[start, start + length)` back, exactly as it was handed out.
     ///
     /// # Errors
-    /// [`FreeError::Foreign`] if `start` is not in the space, [`FreeError::NotAllocated`] if it is free,
-    /// [`FreeError::Misaligned`] if it is inside a block, [`FreeError::WrongSize`] if the block has another length.
+    /// [`RangeError::BadHandle`], with [`FreeError::Foreign`] if `start` is not in the space,
+    /// [`FreeError::NotAllocated`] if it is free, [`FreeError::Misaligned`] if it is inside a block,
+    /// [`FreeError::WrongSize`] if the block has another length. Nothing is changed.
     pub fn free_at(&mut self, start: U, length: U) -> Result<Block<U>, RangeError> {
         let handle = self.find_block(start)?;
         let block = self.block(handle)?;

@@ -156,7 +156,8 @@ unsafe impl<L: RawLock, T, S: FrameSource, W: PhysWindow, K: Construct<T>, const
 /// Having one proves that the object is valid and nobody else's. If the cache's lock is held further up the call stack
 /// when it is dropped, the object is leaked.
 ///
-/// Where an object must be a plain pointer for a while, in an intrusive list or in a device's register, the box is taken apart:
+/// Where an object must be a plain pointer for a while, in an intrusive list or in a device's register, the box is taken
+/// apart:
 ///
 /// ```
 /// # use hectare_core::NoLock;

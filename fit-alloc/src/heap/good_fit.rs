@@ -28,6 +28,34 @@ use super::shape::{Complete, Mode, Shape, Standard};
 /// The constant: an allocation visits at most seven holes of a region, and as many again before it
 /// refuses; a free three.
 ///
+/// ```
+/// use core::alloc::Layout;
+/// use core::ptr::NonNull;
+/// use hectare_core::{AllocError, ByteAllocator, FreeError, RegionError, RegionHeap};
+/// use hectare_fit::heap::{GoodFit, Hardened, Standard};
+///
+/// let (mut low, mut high) = ([0_u128; 64], [0_u128; 256]); // 1 KiB and 4 KiB, anywhere
+/// let [low, high] = [&mut low[..], &mut high[..]].map(|region| {
+///     NonNull::slice_from_raw_parts(NonNull::from(&mut *region).cast::<u8>(), size_of_val(region))
+/// });
+/// let mut heap = GoodFit::<Standard, 2, Hardened>::new(); // also named `HardenedHeap<2>`
+/// // SAFETY: nothing else uses the array while the heap does.
+/// unsafe { heap.add_region(low) }?;
+/// let layout = Layout::new::<[u64; 200]>();
+/// assert_eq!(heap.allocate(layout), Err(AllocError::TooLarge)); // more than any region could ever hold
+/// // SAFETY: as above.
+/// unsafe { heap.add_region(high) }?;
+/// let block = heap.allocate(layout)?;
+/// assert_eq!(heap.remove_region(block), Err(RegionError::InUse));
+///
+/// // SAFETY: live, of this layout, and not used any more.
+/// unsafe { heap.deallocate(block, layout) }?;
+/// // SAFETY: none: a mistake, which this mode always finds.
+/// assert_eq!(unsafe { heap.deallocate(block, layout) }, Err(FreeError::NotAllocated));
+/// assert_eq!(heap.remove_region(block)?, high); // hot-unplugged: the memory is ours again
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
 /// Invariants: those of the engines, checked by [`CheckInvariants`](hectare_core::CheckInvariants).
 #[derive(Debug)]
 pub struct GoodFit<S: Shape = Standard, const REGIONS: usize = 1, M: Mode = Complete> {

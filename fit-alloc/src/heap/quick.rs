@@ -63,6 +63,36 @@ struct List {
 /// * A request is refused only after every list was emptied and the heap below searched completely.
 /// * It detects the bad frees that [`Complete`] does, and the second of two frees of one block in a row; a block freed
 ///   twice with others of its size between is not detected. [`HardenedHeap`](super::HardenedHeap) detects all.
+/// * There is a list for each size up to 128 granules. It keeps at most 32 blocks and 1/1024 of the capacity, above 64
+///   granules at most 8 and 1/4096; a quarter of that when less than an eighth of the heap is free.
+///
+/// ```
+/// use core::alloc::Layout;
+/// use core::ptr::NonNull;
+/// use hectare_core::{ByteAllocator, Figures, FreeError, RegionHeap};
+/// use hectare_fit::FitHeap; // quick lists before good fit, one region
+///
+/// let mut memory = vec![0_u128; 0x4000]; // 256 KiB
+/// let region = NonNull::slice_from_raw_parts(NonNull::from(&mut memory[..]).cast::<u8>(), 0x4_0000);
+/// let mut heap = FitHeap::<1>::new();
+/// // SAFETY: nothing else uses the vector's memory while the heap does.
+/// unsafe { heap.add_region(region) }?;
+///
+/// let layout = Layout::new::<[u8; 64]>();
+/// let block = heap.allocate(layout)?;
+/// // SAFETY: live, of this layout, and not used any more.
+/// unsafe { heap.deallocate(block, layout) }?;
+/// assert_eq!((heap.cached(), heap.usage().allocated), (64, 64)); // kept whole, and counted as allocated
+/// // SAFETY: none: a mistake. The second in a row is found.
+/// assert_eq!(unsafe { heap.deallocate(block, layout) }, Err(FreeError::NotAllocated));
+/// assert_eq!(heap.allocate(layout)?, block); // no search, no split
+///
+/// // SAFETY: as above.
+/// unsafe { heap.deallocate(block, layout) }?;
+/// heap.flush(); // done by itself before a refusal
+/// assert_eq!((heap.cached(), heap.usage().allocated, heap.fragmentation().holes), (0, 0, 1));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct QuickLists<S: Shape = Standard, const REGIONS: usize = 1> {
     heap: GoodFit<S, REGIONS, Complete>,

@@ -14,6 +14,33 @@ use super::Malloc;
 ///
 /// The functions have C's names, arguments and results: refusals are null, and `free` says nothing. See [`Malloc`] for
 /// what is refused, and for the header. Blocks of these functions and of the heap's own must not be mixed.
+///
+/// How C's symbols are made of it is shown in the [module](super). What they answer:
+///
+/// ```
+/// use core::ptr;
+/// use hectare_core::SpinLock;
+/// use hectare_fit::FitHeap;
+/// use hectare_fit::malloc::CHeap;
+///
+/// static HEAP: CHeap<SpinLock, FitHeap> = CHeap::empty();
+/// assert!(HEAP.malloc(1).is_null()); // no memory yet: null, as C expects
+///
+/// let memory = Box::leak(Box::new([core::mem::MaybeUninit::uninit(); 0x4000]));
+/// HEAP.heap().init_static(memory)?;
+/// let mut page = ptr::null_mut();
+/// // SAFETY: `page` is a pointer that can be written.
+/// assert_eq!(unsafe { HEAP.posix_memalign(&mut page, 24, 100) }, 22); // EINVAL: no power of two
+/// // SAFETY: as above.
+/// assert_eq!(unsafe { HEAP.posix_memalign(&mut page, 4096, 100) }, 0);
+/// assert_eq!(page.addr() % 4096, 0);
+/// // SAFETY: live.
+/// assert_eq!(unsafe { HEAP.malloc_usable_size(page) }, 100);
+/// // SAFETY: live, and not used any more.
+/// unsafe { HEAP.free(page) };
+/// assert_eq!(HEAP.heap().bad_frees(), 0);
+/// # Ok::<(), hectare_core::RegionError>(())
+/// ```
 pub struct CHeap<L, A> {
     heap: Heap<L, A>,
 }
