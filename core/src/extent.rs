@@ -7,6 +7,17 @@ use core::num::NonZero;
 /// `length` consecutive units from `start`: bytes, pages, disk sectors, as its user defines.
 ///
 /// Having an `Extent` proves that it is not empty and that its end does not exceed 2^64 − 1.
+///
+/// ```
+/// use hectare_core::Extent;
+///
+/// let disk = Extent::new(0, 2048).expect("not empty");
+/// let file = Extent::new(1000, 24).expect("not empty"); // sectors, here
+/// assert!(disk.contains(file));
+/// assert!(!file.overlaps(Extent::new(file.end(), 1).expect("not empty"))); // the end is the first one after
+/// assert_eq!(Extent::new(7, 0), None);
+/// assert_eq!(Extent::new(u64::MAX, 1), None);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Extent {
     start: u64,

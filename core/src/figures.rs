@@ -147,6 +147,35 @@ impl Usage {
 }
 
 /// An allocator that reports on itself.
+///
+/// ```
+/// use core::alloc::Layout;
+/// use hectare_core::{ByteAllocator, Figures, Ratio};
+/// # use core::ptr::NonNull;
+/// # use hectare_core::{AllocError, RegionHeap};
+/// # let mut memory = [0_u64; 512];
+/// # let region = NonNull::slice_from_raw_parts(NonNull::from(&mut memory).cast::<u8>(), 4096);
+/// # let mut heap = hectare_testkit::stand_in::NaiveHeap::EMPTY;
+/// # // SAFETY: nothing else uses the array while the heap does.
+/// # unsafe { heap.add_region(region) }.expect("a region");
+///
+/// // `heap` has 4 KiB, in units of a byte. Of four blocks of 1 KiB the first and the third go.
+/// let layout = Layout::new::<[u64; 128]>();
+/// let blocks = [heap.allocate(layout)?, heap.allocate(layout)?, heap.allocate(layout)?, heap.allocate(layout)?];
+/// for block in [blocks[0], blocks[2]] {
+///     // SAFETY: live, of this layout, and not used any more.
+///     unsafe { heap.deallocate(block, layout) }?;
+/// }
+/// let usage = heap.usage();
+/// assert_eq!((usage.capacity, usage.allocated, usage.free), (4096, 2048, 2048));
+///
+/// let holes = heap.fragmentation();
+/// assert_eq!((holes.holes, holes.largest, holes.external()), (2, 1024, Ratio::new(1, 2)));
+/// // Whether that hurts depends on what will be asked for.
+/// assert_eq!(heap.unusable(1000), Ratio::new(0, 1));
+/// assert_eq!(heap.unusable(1500).to_string(), "100.0 %");
+/// # Ok::<(), AllocError>(())
+/// ```
 pub trait Figures {
     /// How much is used. O(1) unless the type says otherwise.
     fn usage(&self) -> Usage;

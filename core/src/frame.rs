@@ -7,6 +7,21 @@ use core::num::NonZero;
 use crate::{PhysAddr, VirtAddr};
 
 /// A power-of-two page size in bytes.
+///
+/// ```
+/// use hectare_core::{Page, PageSize, VirtAddr};
+///
+/// // One address, two sizes of pages: the number of the page, and the offset into it.
+/// let address = VirtAddr::new(0x1234_5678);
+/// assert_eq!(address.split(PageSize::SIZE_4K), (Page::new(0x1_2345), 0x678));
+/// assert_eq!(address.split(PageSize::SIZE_2M), (Page::new(0x91), 0x14_5678));
+/// assert_eq!(Page::new(0x91).start(PageSize::SIZE_2M), Some(VirtAddr::new(0x1220_0000)));
+///
+/// // What firmware says is checked once, and cannot be wrong later.
+/// assert_eq!(PageSize::from_bytes(0x4000), Some(PageSize::SIZE_16K));
+/// assert_eq!(PageSize::from_bytes(48 << 10), None);
+/// assert_eq!(Page::new(u64::MAX).start(PageSize::SIZE_4K), None); // no such address
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PageSize(u8);
 
@@ -55,6 +70,20 @@ impl PageSize {
 }
 
 /// The size class of a block of 2^k frames; k is at most 63.
+///
+/// ```
+/// use hectare_core::{Frame, FrameRun, Order};
+///
+/// let order = Order::holding(5).expect("at least 1, at most 2^63");
+/// assert_eq!((order.get(), order.frames()), (3, 8)); // three frames more than asked
+/// assert_eq!(Order::holding(0), None);
+///
+/// // A block is aligned to its own size, so its buddy is found by one bit.
+/// let first = Frame::new(0x48);
+/// assert!(first.is_aligned(order));
+/// let buddy = Frame::new(first.number() ^ order.frames());
+/// assert_eq!(FrameRun::of_order(buddy, order), FrameRun::new(Frame::new(0x40), 8));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Order(u8);
 
@@ -224,6 +253,19 @@ numbered! {
     /// Having one does *not* prove that the machine has that memory or that it is yours.
     Frame, PhysAddr,
     /// Consecutive frames. Having one proves that it is not empty and that its end does not exceed 2^64 − 1.
+    ///
+    /// ```
+    /// use hectare_core::{Frame, FrameRun, PageSize, PhysAddr};
+    ///
+    /// let memory = FrameRun::new(Frame::new(0x100), 64).expect("not empty, and it does not wrap");
+    /// assert_eq!((memory.count(), memory.end()), (64, Frame::new(0x140)));
+    /// assert_eq!(memory.first().start(PageSize::SIZE_4K), Some(PhysAddr::new(0x10_0000)));
+    ///
+    /// let kernel = FrameRun::new(Frame::new(0x120), 16).expect("as above");
+    /// assert!(memory.contains(kernel) && kernel.overlaps(memory));
+    /// assert_eq!(FrameRun::new(Frame::new(0x100), 0), None);
+    /// assert_eq!(FrameRun::new(Frame::new(u64::MAX), 1), None);
+    /// ```
     FrameRun
 }
 numbered! {

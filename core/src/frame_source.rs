@@ -95,7 +95,7 @@ pub unsafe trait SharedFrameSource {
     unsafe fn free_frames(&self, run: FrameRun) -> Result<(), FreeError>;
 }
 
-// SAFETY: the shared source keeps the three promises, and a reference to it adds nothing.
+// SAFETY: the shared source keeps the five promises, and a reference to it adds nothing.
 unsafe impl<S: SharedFrameSource + ?Sized> FrameSource for &S {
     const FRAME_SIZE: PageSize = S::FRAME_SIZE;
     const TAKES_PARTS: bool = S::TAKES_PARTS;

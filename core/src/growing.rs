@@ -33,6 +33,44 @@ unsafe impl<A> Source<A> for NoSource {
 }
 
 /// An allocator that asks its source for memory before it refuses.
+///
+/// An allocation that the engine can serve costs nothing more. What the engine refuses as
+/// [`OutOfMemory`](AllocError::OutOfMemory), [`Fragmented`](AllocError::Fragmented) or
+/// [`TooLarge`](AllocError::TooLarge) is tried again after each of at most two gifts. Nothing goes back to the source.
+///
+/// ```
+/// use core::alloc::Layout;
+/// use core::mem::{self, MaybeUninit};
+/// use core::ptr::NonNull;
+/// use hectare_core::{AllocError, ByteAllocator, Growing, RegionError, RegionHeap, Source};
+/// # use hectare_testkit::stand_in::NaiveHeap as Engine;
+///
+/// /// Gives memory in pieces of 4 KiB, or larger ones for what does not fit.
+/// struct Reserve<'m>(&'m mut [MaybeUninit<u8>]);
+///
+/// // SAFETY: it adds regions and does nothing else to the engine.
+/// unsafe impl<A: RegionHeap> Source<A> for Reserve<'_> {
+///     fn acquire(&mut self, engine: &mut A, layout: Layout) -> Result<(), RegionError> {
+///         let bytes = layout.size().saturating_add(layout.align()).max(4096);
+///         let (region, rest) = mem::take(&mut self.0).split_at_mut_checked(bytes).ok_or(RegionError::TooSmall)?;
+///         self.0 = rest;
+///         let region = NonNull::slice_from_raw_parts(NonNull::from(region).cast(), bytes);
+///         // SAFETY: lent to the reserve, and by it to this engine alone.
+///         unsafe { engine.add_region(region) }
+///     }
+/// }
+///
+/// let mut memory = [MaybeUninit::uninit(); 8192];
+/// let mut heap = Growing::new(Engine::EMPTY, Reserve(&mut memory)); // `Engine`: any heap of regions
+/// for _ in 0..16 {
+///     heap.allocate(Layout::new::<[u8; 256]>())?; // the first one asks, the others fit
+/// }
+/// assert_eq!(heap.source().0.len(), 4096);
+/// heap.allocate(Layout::new::<[u8; 256]>())?;
+/// // The reserve is empty: what the engine said is said.
+/// assert_eq!(heap.allocate(Layout::new::<[u8; 4096]>()), Err(AllocError::OutOfMemory));
+/// # Ok::<(), AllocError>(())
+/// ```
 #[derive(Debug)]
 pub struct Growing<A, S> {
     engine: A,

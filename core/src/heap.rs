@@ -15,6 +15,32 @@ use crate::sync::UnsafeCell;
 use crate::{AllocError, ByteAllocator, Figures, FreeError, RawLock, Reentered, RegionError, RegionHeap};
 
 /// A free that the engine refused, as the hook sees it.
+///
+/// ```
+/// use core::alloc::Layout;
+/// use core::sync::atomic::{AtomicUsize, Ordering};
+/// use hectare_core::{FreeError, Heap, NoLock};
+/// # use core::ptr::NonNull;
+/// # let mut memory = [0_u64; 512];
+/// # let heap: Heap<NoLock, hectare_testkit::stand_in::NaiveHeap> = Heap::empty();
+/// # // SAFETY: nothing else uses the array while the heap does.
+/// # unsafe { heap.init_ptr(NonNull::from(&mut memory).cast(), 4096) }?;
+///
+/// static SUSPECT: AtomicUsize = AtomicUsize::new(0);
+/// heap.set_bad_free_hook(|bad| {
+///     // Runs under the heap's lock: no allocation from it, and no panic. To be logged later:
+///     SUSPECT.store(bad.block.addr().get(), Ordering::Relaxed);
+/// })?;
+///
+/// let layout = Layout::new::<u64>();
+/// let block = heap.allocate_block(layout)?;
+/// // SAFETY: live, of this layout, and not used any more.
+/// unsafe { heap.free_block(block, layout) }?;
+/// // SAFETY: none: a mistake. Through `GlobalAlloc`, which returns nothing, the hook is the only one who learns of it.
+/// assert_eq!(unsafe { heap.free_block(block, layout) }, Err(FreeError::NotAllocated));
+/// assert_eq!((heap.bad_frees(), SUSPECT.load(Ordering::Relaxed)), (1, block.addr().get()));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct BadFree {
     /// The pointer that was to be freed.

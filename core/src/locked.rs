@@ -12,6 +12,28 @@ use crate::{
 /// An engine that deals in numbers (frames, ranges) behind a lock: shared by `&self`.
 ///
 /// It makes a [`SharedFrameSource`] of any [`FrameSource`]. Engines that scale with many CPUs are separate types.
+///
+/// ```
+/// use core::num::NonZero;
+/// use hectare_core::{FrameRequest, FrameSource, Locked, Order, SharedFrameSource, SpinLock};
+/// # use hectare_testkit::stand_in::PlainFrames;
+/// # let engine = PlainFrames::<12>::new(0x100, 64);
+///
+/// /// Written for one owner, as slabs and page tables are. A reference to a shared source is a source, too.
+/// fn take_eight(mut source: impl FrameSource) -> bool {
+///     source.allocate_frames(FrameRequest::order(Order::holding(8).expect("at least 1"))).is_ok()
+/// }
+///
+/// let frames: Locked<SpinLock, _> = Locked::new(engine); // 64 frames
+/// std::thread::scope(|threads| {
+///     for _ in 0..8 {
+///         threads.spawn(|| assert!(take_eight(&frames)));
+///     }
+/// });
+/// assert!(!take_eight(&frames));
+/// assert_eq!(frames.with(|engine| engine.free())?, 0); // the engine itself, alone, while the closure runs
+/// # Ok::<(), hectare_core::Reentered>(())
+/// ```
 pub struct Locked<L, E> {
     lock: L,
     engine: UnsafeCell<E>,

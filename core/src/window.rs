@@ -25,6 +25,22 @@ unsafe impl<W: PhysWindow + ?Sized> PhysWindow for &W {
 
 /// The commonest window: one physical range, visible in one piece (a kernel's direct map, identity-mapped firmware, an
 /// arena in a test).
+///
+/// ```
+/// use core::ptr::NonNull;
+/// use hectare_core::{DirectMap, PhysAddr, PhysWindow};
+///
+/// let mut memory = [0_u64; 512]; // stands for the 4 KiB of physical memory at 0x8000_0000
+/// let pointer = NonNull::from(&mut memory).cast::<u8>();
+/// // SAFETY: those bytes, which live as long as the window.
+/// let window = unsafe { DirectMap::new(pointer, PhysAddr::new(0x8000_0000), 4096) }.expect("no end wraps");
+/// let entry = window.pointer(PhysAddr::new(0x8000_0010), 8).expect("inside").cast::<u64>();
+/// // SAFETY: the window's promise for 8 bytes, aligned as the array is; nobody else uses them now.
+/// unsafe { entry.write(7) };
+/// assert_eq!(window.pointer(PhysAddr::new(0x8000_0ff9), 8), None); // one byte would lie outside
+/// assert_eq!(window.pointer(PhysAddr::new(0x7fff_ffff), 1), None);
+/// assert_eq!(memory[2], 7);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DirectMap {
     pointer: NonNull<u8>,
