@@ -16,8 +16,24 @@ use hectare_core::VirtAddr;
 
 /// One contiguous range of addresses, possibly empty.
 ///
-/// Having one proves that its last byte is not above 2^64 − 1. `length` is the number of legal bytes (the chapter's
-/// limit), *not* the last legal offset, which is what x86 descriptors hold.
+/// Having one proves that its last byte is not above 2^64 − 1. `length` is the number of legal bytes, *not* the last legal
+/// offset, which is what x86 descriptors hold.
+///
+/// ```
+/// use hectare_core::VirtAddr;
+/// use hectare_segmentation::BaseLimit;
+///
+/// // The highest 4 KiB that there are. A sum of base and length would wrap to 0 and let nothing, or everything, in.
+/// let stack = BaseLimit::new(VirtAddr::new(u64::MAX - 0xFFF), 0x1000).expect("its last byte is 2^64 - 1");
+/// assert!(stack.contains(VirtAddr::new(u64::MAX)));
+/// assert!(!stack.contains(VirtAddr::new(0)));
+/// assert!(stack.contains_range(VirtAddr::new(u64::MAX - 7), 8));
+/// assert!(!stack.contains_range(VirtAddr::new(u64::MAX - 7), 9)); // the last of the nine does not exist
+/// assert_eq!(BaseLimit::new(VirtAddr::new(u64::MAX - 0xFFF), 0x1001), None);
+///
+/// let nothing = BaseLimit::new(VirtAddr::new(0x1000), 0).expect("empty is fine");
+/// assert!(!nothing.contains(VirtAddr::new(0x1000)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct BaseLimit {
     base: u64,

@@ -34,6 +34,31 @@ pub enum SegmentedFault<P: core::error::Error> {
 }
 
 /// A segment table in front of one translation: the x86 way.
+///
+/// ```
+/// use core::num::NonZero;
+/// use hectare_core::{Access, Permissions, PhysAddr, VirtAddr};
+/// use hectare_segmentation::{Segment, Segmented, SegmentedFault, Slot, Table};
+/// # use hectare_testkit::stand_in::FlatTranslation;
+///
+/// // Below it any `Translate`, such as a page table. Here the first 64 KiB are mapped, for reading.
+/// let user = Permissions::READ | Permissions::USER;
+/// # let paging = FlatTranslation::new(VirtAddr::new(0), PhysAddr::new(0x8000_0000), 0x1_0000, user);
+/// # let paging = paging.expect("no end wraps");
+/// let mut segments = Table::<[Slot; 2]>::EMPTY;
+/// let data = segments.insert(Segment::up(VirtAddr::new(0xF000), 0x2000, user | Permissions::WRITE)?)?;
+/// let space = Segmented { segments, paging };
+///
+/// let word = NonZero::new(4).expect("not 0");
+/// let found = space.translate(data, 0x10, word, Access::user_read())?;
+/// assert_eq!(found.address, PhysAddr::new(0x8000_F010));
+/// // Who refused: the segment's rights or its length, or what lies below.
+/// let fault = space.translate(data, 0x2000, word, Access::user_read()).unwrap_err();
+/// assert!(matches!(fault, SegmentedFault::Segment(_)));
+/// let fault = space.translate(data, 0x10, word, Access::user_write()).unwrap_err();
+/// assert!(matches!(fault, SegmentedFault::Page { offset: 0x10, .. }));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Segmented<S, P> {
     /// (segment, offset) to linear addresses.

@@ -33,6 +33,33 @@ pub enum RegionMapError {
 /// Up to `N` disjoint regions of addresses, each with a value.
 ///
 /// - Regions are sorted by start and do not overlap; touching is allowed and does not merge them.
+///
+/// ```
+/// use hectare_core::Extent;
+/// use hectare_segmentation::RegionMap;
+/// use hectare_segmentation::region_map::RegionMapError;
+///
+/// #[derive(Debug, PartialEq)]
+/// enum Device { Memory, Console }
+///
+/// // What a virtual machine has at its physical addresses.
+/// let extent = |start, length| Extent::new(start, length).expect("not empty");
+/// let (low, high) = (extent(0, 0xA_0000), extent(0x10_0000, 0x800_0000));
+/// let mut bus = RegionMap::<Device, 4>::EMPTY;
+/// bus.insert(high, Device::Memory)?;
+/// bus.insert(low, Device::Memory)?; // in any order
+/// bus.insert(extent(0xFE00_1000, 0x1000), Device::Console)?;
+///
+/// // The guest touched 0xFE00_1004: which device, and which of its registers?
+/// let (place, device) = bus.find(0xFE00_1004).expect("a device is there");
+/// assert_eq!((device, 0xFE00_1004 - place.start()), (&Device::Console, 4));
+/// assert_eq!(bus.find(0xA_0000), None); // the end of a region is the first address after it
+///
+/// // A table says where its buffer lies: it must not reach over a hole.
+/// assert!(bus.covers(extent(0x20_0000, 0x1000)) && !bus.covers(extent(0x9_F000, 0x2000)));
+/// assert_eq!(bus.insert(extent(0xF_F000, 0x2000), Device::Console), Err(RegionMapError::Overlap(high)));
+/// # Ok::<(), RegionMapError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct RegionMap<T, const N: usize> {
     starts: [u64; N],
@@ -108,7 +135,7 @@ impl<T, const N: usize> RegionMap<T, N> {
         Ok(())
     }
 
-    /// Takes out the region that holds `address`. O(regions).
+    /// Takes out the region that holds `address`; `None` iff none does. O(regions).
     pub fn remove(&mut self, address: u64) -> Option<(Extent, T)> {
         self.find(address)?;
         let at = self.below(address) - 1;

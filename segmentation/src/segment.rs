@@ -84,6 +84,21 @@ pub enum SegmentError {
 /// - Its bytes lie at `[start, start + length)`, which does not wrap.
 /// - Its legal offsets are `[first, first + length)`, which does not wrap; `first` is 0 unless it grows down.
 /// - It does *not* prove that memory is there, nor that no other segment shares it: the space that places segments does.
+///
+/// ```
+/// use hectare_core::{Access, Permissions, VirtAddr};
+/// use hectare_segmentation::{Segment, SegmentError};
+///
+/// // A stack of 8 KiB in 32-bit offsets: they end at 2^32 - 1, and a longer one has more offsets below.
+/// let rights = Permissions::READ | Permissions::WRITE | Permissions::USER;
+/// let stack = Segment::down(VirtAddr::new(0x7000), 0x2000, 0xFFFF_FFFF, rights)?;
+/// assert_eq!(stack.first(), 0xFFFF_E000);
+/// assert_eq!(stack.translate(0xFFFF_FFFC, 4, Access::user_write()), Some(VirtAddr::new(0x8FFC)));
+/// assert_eq!(stack.translate(0xFFFF_DFFC, 4, Access::user_write()), None); // below its lowest offset
+/// assert_eq!(stack.offset_of(VirtAddr::new(0x7000)), Some(0xFFFF_E000));
+/// assert_eq!(Segment::down(VirtAddr::new(0), 0x2000, 0xFFF, rights), Err(SegmentError::TooLong));
+/// # Ok::<(), SegmentError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Segment {
     first: u64,

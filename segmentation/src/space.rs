@@ -113,6 +113,44 @@ pub enum SpaceError {
 /// - Each user's descriptor of an object has the object's place, length and presence; only the rights are its own.
 /// - A pinned object is present and is not moved.
 /// - At most one object is being moved; it is absent for all its users meanwhile.
+///
+/// ```
+/// use core::num::NonZero;
+/// use hectare_core::{Access, Extent, Permissions, VirtAddr};
+/// use hectare_segmentation::{Goal, Memory, NewSegment, SpaceError, Spaces};
+/// # let source = hectare_testkit::stand_in::NaiveRanges::new(Extent::new(0, 0x3000).expect("not empty"));
+///
+/// struct Bytes(Vec<u8>);
+/// impl Memory for Bytes {
+///     fn copy(&mut self, from: u64, to: u64, bytes: u64) {
+///         self.0.copy_within(from as usize..(from + bytes) as usize, to as usize);
+///     }
+///     fn zero(&mut self, place: Extent) {
+///         self.0[place.start() as usize..place.end() as usize].fill(0);
+///     }
+/// }
+///
+/// // 12 KiB, placed by `source`, here first fit. Two processes take all of it, and the first ends.
+/// let mut memory = Bytes(vec![0; 0x3000]);
+/// let mut spaces = Spaces::<_, 2, 4, 8>::new(source);
+/// let rights = Permissions::READ | Permissions::WRITE | Permissions::USER;
+/// let page = NewSegment::up(NonZero::new(0x1000).expect("not 0"), rights);
+/// let (one, two) = (spaces.spawn()?, spaces.spawn()?);
+/// spaces.create(one, page, &mut memory)?;
+/// let data = spaces.create(two, page, &mut memory)?;
+/// spaces.create(one, page, &mut memory)?;
+/// memory.0[0x1234] = 7;
+/// spaces.exit(one)?;
+///
+/// // Free is 0x2000, but not in one piece. The program's segment moves, and its offsets stay what they were.
+/// let large = NewSegment { length: NonZero::new(0x2000).expect("not 0"), ..page };
+/// assert!(matches!(spaces.create(two, large, &mut memory), Err(SpaceError::Place(_))));
+/// assert!(spaces.compact(0, Goal::OneHole, u64::MAX, &mut memory)?.finished);
+/// let address = spaces.translate(two, data, 0x234, 1, Access::user_read()).expect("a process")?;
+/// assert_eq!((address, memory.0[0x234]), (VirtAddr::new(0x234), 7));
+/// spaces.create(two, large, &mut memory)?;
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Spaces<R, const PROCESSES: usize, const SEGMENTS: usize, const OBJECTS: usize> {
     source: R,
@@ -158,10 +196,11 @@ impl<R: RangeSource, const PROCESSES: usize, const SEGMENTS: usize, const OBJECT
         Ok(ProcessId(at))
     }
 
-    /// Ends a process: its segments that nobody else uses are given back. O(segments), and as many frees.
+    /// Ends a process: its segments that nobody else uses are given back, pinned ones too, so what a device does there
+    /// must be over. O(segments), and as many frees.
     ///
     /// # Errors
-    /// [`SpaceError::NoProcess`].
+    /// [`SpaceError::NoProcess`]; [`SpaceError::Source`] iff the source breaks its contract.
     pub fn exit(&mut self, process: ProcessId) -> Result<(), SpaceError> {
         let ended = self.processes.get_mut(process.0).and_then(Option::take).ok_or(SpaceError::NoProcess)?;
         for object in ended.objects.into_iter().flatten() {
@@ -344,7 +383,8 @@ impl<R: RangeSource, const PROCESSES: usize, const SEGMENTS: usize, const OBJECT
         Ok(())
     }
 
-    /// Forbids to move, swap or drop a segment, until as many [`Self::unpin`]. O(1).
+    /// Forbids to move, to swap and to [remove](Self::remove) a segment, until as many [`Self::unpin`]; its process may
+    /// [end](Self::exit) all the same. O(1).
     ///
     /// # Errors
     /// [`SpaceError`]: no such segment, or not present.

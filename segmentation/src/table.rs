@@ -50,6 +50,29 @@ pub enum TableError {
 /// - A place's generation changes with every change of the place, and only then. It is 32 bits wide: a register that is
 ///   kept, unused, over exactly 2^32 changes of one place is taken for fresh.
 /// - It does not prove that segments are disjoint: sharing is two places with the same memory.
+///
+/// ```
+/// use hectare_core::{Access, Permissions, VirtAddr};
+/// use hectare_segmentation::{Cause, Segment, Slot, Table};
+///
+/// let rights = Permissions::READ | Permissions::WRITE | Permissions::USER;
+/// let heap = Segment::up(VirtAddr::new(0x60_0000), 0x5000, rights)?;
+/// let mut table = Table::<[Slot; 4]>::EMPTY;
+/// let number = table.insert(heap)?;
+///
+/// // A register is loaded once, and checks and translates without a look at the segment's descriptor.
+/// let register = table.load(number, Access::user_write())?;
+/// let address = table.translate_loaded(&register, 0x4FFC, 4, Access::user_write())?;
+/// assert_eq!(address, VirtAddr::new(0x60_4FFC));
+/// let fault = table.translate_loaded(&register, 0x4FFC, 8, Access::user_write()).unwrap_err();
+/// assert_eq!(fault.cause, Cause::Limit { first: 0, length: 0x5000 });
+///
+/// // The segment moves: who goes on with the old register is told, instead of writing to the old place.
+/// table.replace(number, Segment::up(VirtAddr::new(0x90_0000), 0x5000, rights)?)?;
+/// let fault = table.translate_loaded(&register, 0, 4, Access::user_write()).unwrap_err();
+/// assert_eq!(fault.cause, Cause::Stale);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Table<S> {
     slots: S,

@@ -18,6 +18,28 @@ use super::{RegionFormat, align_down, align_up, better, farther};
 
 /// What a hart's protection unit can express. Probe it: write all ones to a pmpaddr that is off, and count the trailing
 /// zeroes that are read back; some cores lack TOR, some lack NAPOT.
+///
+/// ```
+/// use core::num::NonZero;
+/// use hectare_core::{Extent, Permissions};
+/// use hectare_segmentation::protect::{Pmp, RegionFormat};
+///
+/// let rights = Permissions::READ | Permissions::WRITE;
+/// let memory = Extent::new(0x8000_0000, 0x10_0000).expect("not empty");
+///
+/// // A program asks for 3000 bytes. One entry can have 4 KiB, if they lie at a multiple of 4 KiB.
+/// let place = Pmp::RV32.fit(memory, NonZero::new(3000).expect("not 0")).expect("there is room");
+/// assert_eq!((place.start(), place.length()), (0x8000_0000, 4096));
+/// let entry = Pmp::RV32.power_of_two(place, rights, false).expect("a power of two, aligned to itself");
+/// assert_eq!(entry.encode(), (0b11_011, 0x2000_01FF)); // pmpcfg: NAPOT, W, R; pmpaddr: nine ones, for 2^12 bytes
+///
+/// // 12 KiB are no power of two: they take two entries, the first of which is off and only says where.
+/// let exact = Extent::new(0x8000_1000, 0x3000).expect("not empty");
+/// assert_eq!(Pmp::RV32.power_of_two(exact, rights, false), None);
+/// let [off, top] = Pmp::RV32.from_to(exact, rights, false).expect("multiples of four bytes");
+/// assert_eq!((off.encode(), top.encode()), ((0, 0x2000_0400), (0b01_011, 0x2000_1000)));
+/// assert_eq!(top.extent(off.encode().1), Some(exact));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pmp {
     grain: u32,
@@ -158,9 +180,8 @@ impl PmpEntry {
         Self::new(mode, address, Permissions::from_bits_truncate(config & 7), config >> 7 != 0)
     }
 
-    /// The bytes that it matches after an entry with the address register `before` (0 for entry 0); `None` if it
-    /// matches none. What exceeds 2^63 bytes is everything, but for the
-    /// very last byte, which an extent cannot have.
+    /// The bytes that it matches after an entry with the address register `before` (0 for entry 0); `None` if it matches
+    /// none. What exceeds 2^63 bytes is everything, but for the very last byte, which an extent cannot have.
     #[must_use]
     pub fn extent(self, before: u64) -> Option<Extent> {
         match self.mode {

@@ -15,6 +15,29 @@ use hectare_core::{Extent, Permissions};
 use super::{RegionFormat, Rights, align_down, align_up, better, farther};
 
 /// The regions that such an MPU can express.
+///
+/// ```
+/// use core::num::NonZero;
+/// use hectare_core::{Extent, Permissions};
+/// use hectare_segmentation::protect::{Memory7, Pmsa7, Region7, RegionFormat, Rights, cover};
+///
+/// // 5000 bytes for a program in 64 KiB of RAM. Five eighths of a block of 8 KiB waste 120 bytes, not 3192.
+/// let ram = Extent::new(0x2000_0000, 0x1_0000).expect("not empty");
+/// let place = Pmsa7::V7.fit(ram, NonZero::new(5000).expect("not 0")).expect("there is room");
+/// assert_eq!((place.start(), place.length()), (0x2000_0000, 5120));
+///
+/// let both = Permissions::READ | Permissions::WRITE;
+/// let rights = Rights { kernel: both, user: both };
+/// let region = Region7::new(Pmsa7::V7, place, rights, Memory7::NORMAL).expect("one region, as `fit` said");
+/// let (rbar, rasr) = region.encode(3); // the values of the two registers, for region 3
+/// assert_eq!((rbar, rasr >> 8 & 0xFF, rasr >> 1 & 0x1F), (0x2000_0013, 0b1110_0000, 12));
+/// assert_eq!(Region7::decode(rbar, rasr), Some(region));
+///
+/// // Where the place is given, one region may not do: no run of eighths has both ends of these 1536 bytes.
+/// let buffer = Extent::new(0x2000_0F80, 1536).expect("not empty");
+/// assert_eq!(Region7::new(Pmsa7::V7, buffer, rights, Memory7::NORMAL), None);
+/// assert_eq!(cover::<8>(&Pmsa7::V7, buffer).map(|regions| regions.len()), Some(3));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pmsa7 {
     smallest: u32,

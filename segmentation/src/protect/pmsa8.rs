@@ -15,6 +15,27 @@ use hectare_core::{Extent, Permissions};
 use super::{RegionFormat, Rights, align_down, align_up};
 
 /// The regions that such an MPU can express: whole blocks of 32 bytes.
+///
+/// ```
+/// use core::num::NonZero;
+/// use hectare_core::{Extent, Permissions};
+/// use hectare_segmentation::protect::{Pmsa8, Region8, RegionFormat, Rights, Shareability};
+///
+/// // 5000 bytes for a program, anywhere from 0x2000_0104 on: at most 31 bytes are wasted at an end.
+/// let ram = Extent::new(0x2000_0104, 0x8000).expect("not empty");
+/// let place = Pmsa8.fit(ram, NonZero::new(5000).expect("not 0")).expect("there is room");
+/// assert_eq!((place.start(), place.length()), (0x2000_0120, 5024));
+///
+/// let both = Permissions::READ | Permissions::WRITE;
+/// let rights = Rights { kernel: both, user: both };
+/// let region = Region8::new(place, rights, 0, Shareability::None).expect("whole blocks, rights that exist");
+/// // RLAR holds the start of the last block; attribute 0 says which byte of MAIR0 is the kind of memory.
+/// assert_eq!(region.encode(), (0x2000_0123, 0x2000_14A1));
+///
+/// // A program that may write what the kernel may only read cannot be had: refused, not weakened.
+/// let odd = Rights { kernel: Permissions::READ, user: both };
+/// assert_eq!(Region8::new(place, odd, 0, Shareability::None), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pmsa8;
 

@@ -2,6 +2,23 @@
 #![forbid(unsafe_code)]
 
 /// Up to `N` regions by number. `R` is an encoded or a decoded region of any format.
+///
+/// ```
+/// use hectare_segmentation::protect::{Change, RegionSet};
+///
+/// // Two tasks share region 0, their code. `R` is a name here; on a machine it is a `Region7`, `Region8` or `PmpEntry`.
+/// let (mut one, mut two) = (RegionSet::<&str, 8>::EMPTY, RegionSet::EMPTY);
+/// one.push("code");
+/// one.push("stack of one");
+/// one.push("a device");
+/// two.push("code");
+/// two.push("stack of two");
+/// let changes: Vec<_> = one.changes_to(&two).collect();
+/// assert_eq!(
+///     changes,
+///     [Change { number: 1, region: Some("stack of two") }, Change { number: 2, region: None }],
+/// );
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegionSet<R, const N: usize> {
     regions: [Option<R>; N],

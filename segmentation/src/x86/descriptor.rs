@@ -72,6 +72,29 @@ pub enum Kind {
 }
 
 /// A code or data segment. Every field of the eight bytes is here, so nothing is lost by decoding.
+///
+/// ```
+/// use hectare_core::{AccessKind, Permissions, VirtAddr};
+/// use hectare_segmentation::Segment;
+/// use hectare_segmentation::x86::{Descriptor, EncodeError, Ring, SegmentDescriptor};
+///
+/// // 20 KiB of data for a program at 0x60_0000. The limit is the last legal offset, one less than the length.
+/// let rights = Permissions::READ | Permissions::WRITE;
+/// let segment = Segment::up(VirtAddr::new(0x60_0000), 0x5000, rights)?;
+/// let data = SegmentDescriptor::from_segment(&segment, Ring::Ring3)?;
+/// assert_eq!(data.limit.last(), 0x4FFF);
+/// assert_eq!(data.encode(), 0x0040_F260_0000_4FFF);
+/// assert_eq!(Descriptor::decode(data.encode()), Descriptor::Segment(data));
+///
+/// // What the CPU does with an access through it.
+/// assert_eq!(data.access(0x4FFC, 4, AccessKind::Write), Some(0x60_4FFC));
+/// assert_eq!(data.access(0x4FFD, 4, AccessKind::Write), None); // #GP
+///
+/// // Above 1 MiB a limit counts pages. What no descriptor says exactly is refused, not rounded.
+/// let odd = Segment::up(VirtAddr::new(0), 0x10_0001, rights)?;
+/// assert_eq!(SegmentDescriptor::from_segment(&odd, Ring::Ring3), Err(EncodeError::Length));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SegmentDescriptor {
     /// The linear address of the offset 0.

@@ -46,6 +46,23 @@ pub enum SelectorTable {
 }
 
 /// The 16 bits that a segment register is loaded with.
+///
+/// ```
+/// use hectare_segmentation::x86::{Exception, Ring, SegmentDescriptor, Selector, SelectorTable, TableView};
+///
+/// // 0x2B is what Linux loads into SS of a 64-bit program: entry 5 of the GDT, asked for by ring 3.
+/// let data = Selector::from_bits(0x2B);
+/// assert_eq!((data.index(), data.table(), data.requested()), (5, SelectorTable::Global, Ring::Ring3));
+/// assert_eq!(Selector::new(5, SelectorTable::Global, Ring::Ring3), Some(data));
+/// assert_eq!(Selector::new(0x2000, SelectorTable::Global, Ring::Ring3), None); // tables end at entry 8191
+/// assert!(Selector::from_bits(3).is_null()); // whoever asks
+///
+/// // The kernel's data in entry 5: a program that asks for it gets the CPU's own exception.
+/// let mut gdt = [0; 6];
+/// gdt[5] = SegmentDescriptor::flat_data(Ring::Ring0).encode();
+/// let tables = TableView { global: &gdt, local: &[] };
+/// assert_eq!(tables.load_data(data, Ring::Ring3), Err(Exception::Protection(0x28)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(transparent)]
 pub struct Selector(u16);

@@ -16,6 +16,27 @@ const REGION_END: usize = 4;
 const ATTRIBUTES: usize = 12;
 
 /// The unit of the core that runs this.
+///
+/// A switch from one task to another, which writes only what differs:
+///
+/// ```no_run
+/// use hectare_segmentation::protect::leaf::mpu::Mpu;
+/// use hectare_segmentation::protect::{Region8, RegionSet};
+///
+/// /// What a scheduler does between two tasks of an ARMv8-M. PMSAv7 has [`Mpu::apply7`].
+/// fn switch(mpu: &mut Mpu, from: &RegionSet<Region8, 8>, to: &RegionSet<Region8, 8>) {
+///     // SAFETY: a task's regions are disjoint, were cut from memory that is its own, and leave out the kernel's.
+///     unsafe { mpu.apply8(from.changes_to(to)) };
+/// }
+///
+/// // SAFETY: (1) privileged, at reset, on a core with an MPU; (2) nobody else has one.
+/// let mut mpu = unsafe { Mpu::new() };
+/// assert!(mpu.regions() >= 8);
+/// // SAFETY: attribute 0 is normal memory, written back, and all regions here are of RAM and flash.
+/// unsafe { mpu.set_attributes(0xFF) };
+/// let (idle, first) = (RegionSet::EMPTY, RegionSet::EMPTY);
+/// switch(&mut mpu, &idle, &first);
+/// ```
 #[derive(Debug)]
 pub struct Mpu(());
 
