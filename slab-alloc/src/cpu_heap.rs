@@ -64,7 +64,7 @@ struct Own(Front);
 /// std::thread::scope(|cpus| {
 ///     // Freed on another CPU it stays there, for the next block of its class.
 ///     // SAFETY: taken above with this layout, and not used any more.
-///     cpus.spawn(|| unsafe { heap.free(block.get(), layout) });
+///     cpus.spawn(|| assert_eq!(unsafe { heap.free(block.get(), layout) }, Ok(())));
 /// });
 /// assert!(heap.shrink_all()? > 0); // all fronts to the slabs, all empty slabs to the source
 /// assert_eq!(heap.rejected()?, 0);
