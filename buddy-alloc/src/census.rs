@@ -6,6 +6,27 @@ use core::fmt;
 use hectare_core::{Order, Ratio};
 
 /// How many free blocks there are of each order. A frame is counted once, in the largest block that has it.
+///
+/// ```
+/// use hectare_buddy::{Banks, Engine, Rows64, words_for};
+/// use hectare_core::{Frame, FrameRun, Order, Ratio};
+/// # let run = FrameRun::new(Frame::new(0), 1024).expect("not empty");
+/// # let (mut table, mut words) = ([None; 1], vec![0; words_for::<Rows64>(run).expect("few")]);
+/// # let mut banks = Banks::new(&mut table);
+/// # banks.add(run)?;
+/// # let mut frames = Engine::<Rows64>::new(banks, &mut words)?;
+///
+/// // `frames` has 1024, 4 MiB. One that is taken splits a block of each order, its buddies stay free.
+/// frames.allocate_order(Order::ZERO)?;
+/// let census = frames.census();
+/// assert_eq!(census.capped(), [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0]); // what it prints: a line of /proc/buddyinfo
+/// assert_eq!((census.frames(), census.largest()), (1023, Order::new(9)));
+///
+/// // For huge pages of 512 frames half of what is free is of no use; for single frames all of it is.
+/// assert_eq!(census.unusable(512), Ratio::new(511, 1023));
+/// assert_eq!(census.unusable(1), Ratio::new(0, 1));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Census([u64; 64]);
 

@@ -59,6 +59,42 @@ use rows::Rows;
 /// A CPU with a slot works in a *tree* of its own (a row of level 1 and what is below) and takes a whole row as its
 /// *stock*: single frames come from there, and go back to it, by loads and stores alone.
 ///
+/// ```
+/// use core::sync::atomic::AtomicU64;
+/// use hectare_buddy::{Banks, Rows64, Shared, shared};
+/// use hectare_core::{AllocError, CpuPin, Frame, FrameRun, FreeError, Order};
+/// # let pin = hectare_testkit::stand_in::ThreadSlots::new(2);
+///
+/// // 32 MiB in frames of 4 KiB. `pin` tells which CPU this is; here two threads are the CPUs.
+/// let memory = FrameRun::new(Frame::new(0), 8192).expect("not empty");
+/// let mut table = [None; 1];
+/// let mut banks = Banks::new(&mut table);
+/// banks.add(memory)?;
+/// let words = shared::words_for::<Rows64>(memory, pin.slots()).expect("not too many");
+/// let words: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
+/// let frames = Shared::<_, Rows64>::new(banks, &words, pin)?;
+///
+/// let huge = Order::new(9).expect("below 64");
+/// std::thread::scope(|cpus| {
+///     for _ in 0..2 {
+///         cpus.spawn(|| {
+///             let page = frames.allocate_order(Order::ZERO).expect("nearly all are free");
+///             let block = frames.allocate_order(huge).expect("two of 16 at most are taken");
+///             assert_eq!(frames.free_order(page, Order::ZERO), Ok(())); // into this CPU's stock
+///             assert_eq!(frames.free_order(block, huge), Ok(()));
+///         });
+///     }
+/// });
+/// // What lies in stocks is not lost: 16 huge blocks are there again, and a 17th never was.
+/// for _ in 0..16 {
+///     frames.allocate_order(huge)?;
+/// }
+/// assert_eq!(frames.allocate_order(huge), Err(AllocError::OutOfMemory));
+/// frames.free_order(Frame::new(512), huge)?;
+/// assert_eq!(frames.free_order(Frame::new(512), huge), Err(FreeError::NotAllocated)); // freed twice: refused
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
 /// # Invariants
 /// While nobody calls:
 /// * a set bit of a row that is not full is a free frame or unit inside a bank
@@ -89,8 +125,8 @@ use rows::Rows;
 ///
 /// # Complexity
 /// In the usual case O(levels). A CPU that gives frames of one row back, one after the other, has that row as its stock from
-/// the second on, if the row lies in its tree or in nobody's. A refusal is O(rows of the level where the order lives, and above). Memory use is
-/// [`words_for`] words: 0.142 bytes a frame of a gibibyte, and 128 bytes a slot.
+/// the second on, if the row lies in its tree or in nobody's. A refusal is O(rows of the level where the order lives, and
+/// above). Memory use is [`words_for`] words: 0.142 bytes a frame of a gibibyte, and 128 bytes a slot.
 pub struct Shared<'m, C, G: Geometry = Rows64> {
     rows: Rows<'m, G>,
     pin: C,

@@ -8,7 +8,8 @@ use crate::shared::Shared;
 
 /// A shared engine whose frames are memory of 2^`LOG2` bytes each, which belongs to it.
 ///
-/// It takes parts of runs back. No safe method gives frames back.
+/// It takes parts of runs back. No safe method gives frames back. [`Shared`] and [`Frames`](crate::Frames) have
+/// examples.
 #[derive(Debug)]
 pub struct SharedFrames<'m, C, G: Geometry = Rows64, const LOG2: u8 = 12> {
     engine: Shared<'m, C, G>,

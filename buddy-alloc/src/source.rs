@@ -14,7 +14,35 @@ use crate::group::Group;
 
 /// An engine whose frames are memory of 2^`LOG2` bytes each, which belongs to it.
 ///
-/// It takes parts of runs back. No safe method gives frames back: the engine itself is only read.
+/// It takes parts of runs back, unless its geometry is exact. No safe method gives frames back: the engine itself is only
+/// read. Behind [`Locked`](hectare_core::Locked) many CPUs share it.
+///
+/// ```
+/// use core::num::NonZero;
+/// use hectare_buddy::{Banks, Engine, Frames, Rows64, words_for};
+/// use hectare_core::{FrameRequest, FrameRun, FrameSource, FreeError};
+/// # use hectare_core::Frame;
+/// # let memory = FrameRun::new(Frame::new(0x100), 64).expect("not empty");
+/// # let (mut table, mut words) = ([None; 1], vec![0; words_for::<Rows64>(memory).expect("few")]);
+/// # let mut banks = Banks::new(&mut table);
+/// # banks.add(memory)?;
+///
+/// // `banks` are from the firmware's memory map: here 64 frames.
+/// let engine = Engine::new(banks, &mut words)?;
+/// // SAFETY: the map says that they are memory of 4 KiB each, and nothing else uses them.
+/// let mut frames: Frames = unsafe { Frames::new(engine) };
+///
+/// // A ring of 12 frames is 12 frames, not 16; and when it shrinks to 8, the rest goes back alone.
+/// let ring = frames.allocate_frames(FrameRequest::exactly(NonZero::new(12).expect("not 0")))?;
+/// assert_eq!(frames.engine().free_frames(), 64 - 12);
+/// let rest = FrameRun::new(ring.first().checked_add(8).expect("inside"), 4).expect("not empty");
+/// // SAFETY: taken above, and these four are not used any more.
+/// unsafe { frames.free_frames(rest) }?;
+/// // SAFETY: none: a mistake. Four of the twelve are free already, so nothing is freed.
+/// assert_eq!(unsafe { frames.free_frames(ring) }, Err(FreeError::NotAllocated));
+/// assert_eq!(frames.engine().free_frames(), 64 - 8);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Frames<'m, G: Geometry = Rows64, const LOG2: u8 = 12> {
     engine: Engine<'m, G>,
@@ -60,8 +88,8 @@ impl<'m, G: Geometry, const LOG2: u8> Frames<'m, G, LOG2> {
     /// The engine.
     ///
     /// # Safety
-    /// No frame is given back or taken offline that someone uses or a cache [remembers](crate::GroupSource); frames that come online are such as
-    /// [`new`](Self::new) demands; the engine is not replaced by another.
+    /// No frame is given back or taken offline that someone uses or a cache [remembers](crate::GroupSource); frames that
+    /// come online are such as [`new`](Self::new) demands; the engine is not replaced by another.
     pub const unsafe fn engine_mut(&mut self) -> &mut Engine<'m, G> {
         &mut self.engine
     }

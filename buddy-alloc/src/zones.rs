@@ -17,7 +17,7 @@ use crate::engine::Engine;
 use crate::geometry::{Geometry, Rows64};
 use crate::request::Request;
 
-/// How many frames stay free in a zone for whom.
+/// How many frames stay free in a zone for whom. [`Zones`] has an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watermarks {
     /// Below this only urgent requests are served.
@@ -41,7 +41,7 @@ pub enum Urgency {
     Urgent,
 }
 
-/// A part of memory with a name.
+/// A part of memory with a name. [`Zones`] has an example.
 #[derive(Debug)]
 pub struct Zone<'m, G: Geometry = Rows64> {
     /// The node (of memory near to some CPUs) that it belongs to.
@@ -91,6 +91,40 @@ impl<'m, G: Geometry> Zone<'m, G> {
 ///
 /// Without other instruction a zone falls back on those before it in the array, nearest first: `[DMA, DMA32, Normal]`
 /// is Linux's list. For nodes, [`falling_back`](Self::falling_back) sets the order of distance.
+///
+/// ```
+/// use core::num::NonZero;
+/// use hectare_buddy::{Request, Urgency, Watermarks, Zone, Zones};
+/// # use hectare_buddy::{Banks, Engine, Rows64, words_for};
+/// # use hectare_core::{AllocError, Frame, FrameRun};
+/// # let runs = [0, 0x1000].map(|first| FrameRun::new(Frame::new(first), 64).expect("not empty"));
+/// # let (mut tables, mut words) = ([[None; 1]; 2], runs.map(|run| vec![0; words_for::<Rows64>(run).expect("few")]));
+/// # let mut engines = runs.iter().zip(&mut tables).zip(&mut words).map(|((run, table), words)| {
+/// #     let mut banks = Banks::new(table);
+/// #     banks.add(*run).expect("room for one");
+/// #     Engine::<Rows64>::new(banks, words).expect("enough words")
+/// # });
+/// # let (low, high) = (engines.next().expect("two"), engines.next().expect("two"));
+///
+/// // `low` has 64 frames that an old device reaches, `high` 64 others.
+/// let marks = Watermarks { min: 4, low: 8, high: 16, protected: 0 };
+/// let dma = Zone::new("DMA", low).keeping(Watermarks { protected: 32, ..marks });
+/// let normal = Zone::new("Normal", high).keeping(marks);
+/// let mut zones = Zones::new([dma, normal]).expect("no frame is in both");
+///
+/// // Who wants Normal (zone 1) gets 64 - 4 frames of it, and what DMA has above 4 + 32.
+/// let one = Request::exactly(NonZero::<u64>::MIN);
+/// let taken = core::iter::from_fn(|| zones.allocate(1, one, Urgency::Ordinary).ok()).count();
+/// assert_eq!(taken, 60 + 28);
+/// assert!(zones.zones()[1].is_low()); // time to reclaim memory
+///
+/// // Who wants DMA is served still, and so is whoever frees memory with what he gets.
+/// let buffer = zones.allocate(0, one, Urgency::Ordinary)?;
+/// let last = zones.allocate(1, one, Urgency::Urgent)?;
+/// assert!(buffer.first() < Frame::new(64) && last.first() >= Frame::new(0x1000));
+/// zones.free(buffer).expect("allocated"); // it goes back to the zone that it came from
+/// # Ok::<(), AllocError>(())
+/// ```
 ///
 /// # Invariants
 /// * each zone keeps its own ([`Engine`]); no frame belongs to two
