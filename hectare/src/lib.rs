@@ -1,6 +1,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
+#![cfg_attr(all(feature = "buddy", feature = "paging", feature = "slab"), doc = include_str!("../TOGETHER.md"))]
 #![cfg_attr(all(feature = "buddy", feature = "slab"), doc = include_str!("../KERNEL.md"))]
 #![cfg_attr(all(feature = "fit", feature = "critical-section-1"), doc = include_str!("../FIRMWARE.md"))]
 
