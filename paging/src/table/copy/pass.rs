@@ -62,6 +62,22 @@ fn entry_at<F: TableFormat>(at: PhysAddr, nth: usize) -> PhysAddr {
     PhysAddr::new(at.value().wrapping_add((nth * F::Entry::BYTES) as u64))
 }
 
+/// Plain stores to cells of a live table that begin at `at`.
+#[inline(always)]
+fn store_series<F: TableFormat>(
+    walk: &Walk<'_, F, impl TableWindow>,
+    at: PhysAddr,
+    cells: &[Cell<F>],
+    mut entry: F::Entry,
+    stride: F::Entry,
+) {
+    for (nth, cell) in cells.iter().enumerate() {
+        walk.window.step(entry_at::<F>(at, nth));
+        cell.store(entry, Relaxed);
+        entry = entry.plus(stride);
+    }
+}
+
 /// Leaves that are compared, and then changed, without a decision between them.
 const AT_ONCE: usize = 8;
 
@@ -276,10 +292,11 @@ where
         let theirs = target.ahead(index).unwrap_or(near);
         let next = self.next.map_or(near, |next| next.behind(index * F::Entry::BYTES));
         let (at, ahead) = (node.at(index), [theirs, next]);
-        // A stride that is known when it is compiled is no operand.
-        let count = match node.level {
-            0 => self.series(at, cells, ahead, (leaf, change, F::stride(0))),
-            level => self.series(at, cells, ahead, (leaf, change, F::stride(level))),
+        // A stride that is known when it is compiled is no operand; nor does a leaf cost a decision whether it changes.
+        let count = match (node.level, change != F::Entry::ZERO) {
+            (0, true) => self.series::<true>(at, cells, ahead, (leaf, change, F::stride(0))),
+            (level, true) => self.series::<true>(at, cells, ahead, (leaf, change, F::stride(level))),
+            (level, false) => self.series::<false>(at, cells, ahead, (leaf, change, F::stride(level))),
         };
         if count == 0 {
             // Never: the hardware has nothing to set in the first.
@@ -293,44 +310,40 @@ where
     /// Changes our leaves that follow the stride, of which `leaf` is the first, eight at a time; how many. Meanwhile the
     /// lines that will be written to next come nearer: those of the other side, and of our next table.
     #[inline(always)]
-    fn series(
+    fn series<const CHANGES: bool>(
         &self,
         at: PhysAddr,
         cells: &[Cell<F>],
         ahead: [Ahead; 2],
         (leaf, change, stride): (F::Entry, F::Entry, F::Entry),
     ) -> usize {
-        let (mut expected, mut count) = (leaf, 0);
-        let put = |nth: usize, cell: &Cell<F>, was: F::Entry| {
-            if change != F::Entry::ZERO {
-                self.edits.walk.window.step(entry_at::<F>(at, nth));
-                cell.store(was ^ change, Relaxed);
+        // No bit of the change is one of an address, so that what is changed follows the same stride.
+        let put = |nth: usize, cells: &[Cell<F>], was: F::Entry| {
+            if CHANGES {
+                store_series::<F>(&self.edits.walk, entry_at::<F>(at, nth), cells, was ^ change, stride);
             }
         };
+        let (mut expected, mut count) = (leaf, 0);
         for eight in cells.chunks_exact(AT_ONCE) {
-            let mut was = [F::Entry::ZERO; AT_ONCE];
-            was.iter_mut().zip(eight).for_each(|(was, cell)| *was = cell.load(Relaxed));
             let (mut next, mut differ) = (expected, F::Entry::ZERO);
-            for was in was {
-                differ = differ | (was ^ next);
+            for cell in eight {
+                differ = differ | (cell.load(Relaxed) ^ next);
                 next = next.plus(stride);
             }
             if differ != F::Entry::ZERO {
                 break;
             }
-            expected = next;
             ahead[0].fetch(count * F::Entry::BYTES);
             ahead[1].fetch(count * F::Entry::BYTES);
-            for (cell, was) in eight.iter().zip(was) {
-                put(count, cell, was);
-                count += 1;
-            }
+            put(count, eight, expected);
+            expected = next;
+            count += AT_ONCE;
         }
         for cell in cells.get(count..).unwrap_or(&[]) {
             if cell.load(Relaxed) != expected {
                 break;
             }
-            put(count, cell, expected);
+            put(count, core::slice::from_ref(cell), expected);
             expected = expected.plus(stride);
             count += 1;
         }
@@ -349,11 +362,8 @@ where
     ) {
         match target {
             Target::Live(live) => {
-                for (nth, cell) in live.cells.get(range).unwrap_or(&[]).iter().enumerate() {
-                    self.into.window.step(entry_at::<F>(at, nth));
-                    cell.store(entry, Relaxed);
-                    entry = entry.plus(stride);
-                }
+                let cells = live.cells.get(range).unwrap_or(&[]);
+                store_series::<F>(&self.into, at, cells, entry, stride);
             }
             Target::Spare(words) => {
                 for word in words.get_mut(range).unwrap_or(&mut []) {
