@@ -4,6 +4,7 @@
 use hectare_core::{AllocError, Frame, FrameRun, FreeError, Order, RegionError};
 
 use crate::banks::Banks;
+use crate::engine::free_count::Free;
 use crate::engine::hand::Hand;
 use crate::geometry::{Geometry, Rows64, Word};
 use crate::layout::{Layout, Level, MAX_LEVELS};
@@ -13,6 +14,7 @@ mod check;
 mod exact;
 mod figures;
 mod free;
+mod free_count;
 mod hand;
 mod index;
 mod recover;
@@ -42,7 +44,7 @@ mod take;
 /// So a large block changes one bit, and a row that fills up is merged by setting one.
 ///
 /// A request is served from the row with the smallest class that fits, of those the one at the lowest address, and in it
-/// from the lowest run that breaks no larger one. Rows whose bits changed are kept *at hand*, and the index learns of them
+/// from the lowest run that breaks no larger one; single frames from the lowest up, until it is empty. Rows whose bits changed are kept *at hand*, and the index learns of them
 /// later, so that most calls change one word (`engine/hand.rs` tells more). All are settled before a request is refused.
 ///
 /// # Invariants
@@ -67,8 +69,7 @@ pub struct Engine<'m, G: Geometry = Rows64> {
     /// What the layout covers.
     pub(super) span: Option<FrameRun>,
     pub(super) banks: Banks<'m>,
-    pub(super) free: u64,
-    pub(super) least_free: u64,
+    pub(super) free: Free,
     /// Refused requests: too little was free, no block was found.
     pub(super) refused: (u64, u64),
 }
@@ -82,8 +83,7 @@ impl<'m, G: Geometry> Engine<'m, G> {
             layout: Layout::EMPTY,
             hand: Hand::EMPTY,
             banks: Banks::new(&mut []),
-            free: 0,
-            least_free: 0,
+            free: Free::NONE,
             refused: (0, 0),
             span: None,
         }
@@ -117,7 +117,7 @@ impl<'m, G: Geometry> Engine<'m, G> {
         }
         engine.put_all_back();
         engine.hand = Hand::EMPTY;
-        engine.least_free = engine.free;
+        engine.free.begin();
         Ok(engine)
     }
 
@@ -130,7 +130,7 @@ impl<'m, G: Geometry> Engine<'m, G> {
     /// How many frames are free. O(1).
     #[must_use]
     pub fn free_frames(&self) -> u64 {
-        self.free
+        self.free.now()
     }
 
     /// How many frames it manages. O(1).
@@ -146,8 +146,13 @@ impl<'m, G: Geometry> Engine<'m, G> {
     /// [`AllocError::OutOfMemory`] if fewer frames are free, else [`AllocError::Fragmented`].
     #[inline]
     pub fn allocate_order(&mut self, order: Order) -> Result<Frame, AllocError> {
-        let at_hand = if order == Order::ZERO { self.take_frame_at_hand() } else { None };
-        match at_hand.or_else(|| self.take_block_of(order)) {
+        if order == Order::ZERO {
+            if let Some(offset) = self.take_frame_at_hand() {
+                self.mark(offset);
+                return Ok(self.frame(offset));
+            }
+        }
+        match self.take_block_of(order) {
             Some(offset) => {
                 self.mark(offset);
                 Ok(self.frame(offset))
@@ -255,8 +260,7 @@ impl<'m, G: Geometry> Engine<'m, G> {
             layout,
             hand: Hand::EMPTY,
             banks,
-            free: 0,
-            least_free: 0,
+            free: Free::NONE,
             refused: (0, 0),
             span: Some(span),
         })
@@ -265,7 +269,7 @@ impl<'m, G: Geometry> Engine<'m, G> {
     /// Why a request for so many frames cannot be served; it is counted.
     #[cold]
     pub(super) fn refuse(&mut self, frames: u64) -> AllocError {
-        if frames > self.free {
+        if frames > self.free.now() {
             self.refused.0 += 1;
             if frames > self.capacity() { AllocError::TooLarge } else { AllocError::OutOfMemory }
         } else {

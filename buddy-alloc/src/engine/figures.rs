@@ -108,8 +108,8 @@ impl<G: Geometry> Engine<'_, G> {
 impl<G: Geometry> Figures for Engine<'_, G> {
     /// In frames: the unit is 1, because the engine does not know how large a frame is. O(1).
     fn usage(&self) -> Usage {
-        let mut usage = Usage::new(1, self.capacity(), self.capacity().saturating_sub(self.free));
-        usage.peak_allocated = self.capacity().saturating_sub(self.least_free);
+        let mut usage = Usage::new(1, self.capacity(), self.capacity().saturating_sub(self.free.now()));
+        usage.peak_allocated = self.capacity().saturating_sub(self.free.least());
         usage.failures.out_of_memory = self.refused.0;
         usage.failures.fragmented = self.refused.1;
         usage
@@ -122,7 +122,7 @@ impl<G: Geometry> Figures for Engine<'_, G> {
             largest = run.count().max(largest);
             holes += 1;
         }
-        Fragmentation::new(self.free, largest, holes)
+        Fragmentation::new(self.free.now(), largest, holes)
     }
 
     /// Counted in blocks: the share of the free frames that no block of the order that holds `units` contains. O(rows).

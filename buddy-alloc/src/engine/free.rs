@@ -22,7 +22,7 @@ impl<G: Geometry> Engine<'_, G> {
             self.prepare(level, row, unit, class)?;
         }
         self.set(level, row, mask);
-        self.free += 1 << order;
+        self.free.give(1 << order);
         if order != 0 {
             self.hand.remember(order, offset, self.slot(level, row) <= self.hand.hint(order));
         }

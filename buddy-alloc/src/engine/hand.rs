@@ -10,6 +10,8 @@
 //! that it had. It learns of the row when it names it as a place for a block, when it knows of no better place, or when too
 //! many rows are at hand: then the rows are *settled*, each once, however many blocks came and went meanwhile.
 //!
+//! The row that gives single frames is on no list: it is left when it is empty, and then there is nothing to learn of it.
+//!
 //! A block given back is remembered if it does not lie behind the place where the last one of its order was found. It is
 //! taken again before the index is asked, unless that would break a larger free block: so blocks still go to the lowest
 //! addresses, and what is free in one piece stays so.
@@ -35,9 +37,8 @@ pub(super) const AT_HAND: u32 = 3;
 /// Which rows are at hand, and where to look first.
 ///
 /// # Invariants
-/// * a row is noted to be at hand iff it is among the first of `rows`, where others may be, too
+/// * a row is noted to be at hand iff it is that of order 0's hint or among the first of `rows`, where others may be, too
 /// * no row at hand is a whole: its parent does not speak for it
-/// * the row of order 0's hint is at hand
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Hand {
     /// [Numbers with levels](Self::with_level): of level 0, and of those above.
@@ -144,7 +145,7 @@ impl<G: Geometry> Engine<'_, G> {
         }
         let position = word.lowest();
         self.set_word_at(at, word & !(G::Word::ONE << position));
-        self.count_taken(1);
+        self.free.take(1);
         Some(at.wrapping_sub(self.level(0).shift) << G::LOG2 | position as usize)
     }
 
@@ -160,20 +161,28 @@ impl<G: Geometry> Engine<'_, G> {
             return None;
         }
         let next = (number >> G::LOG2 << G::LOG2 | others.lowest() as usize).wrapping_add(first);
-        let at = self.slot(0, next);
-        if self.is_at_hand(0, next) {
-            if Self::class(self.word_at(at)) != Some(class) {
-                return None;
-            }
-        } else if self.hand.has_room::<G>(0) {
-            self.push(0, next);
-        } else {
+        if self.is_at_hand(0, next) && Self::class(self.row(0, next)) != Some(class) {
             return None;
         }
         self.set_word_at(entry, others);
-        self.note(0, row, None);
-        self.hand.set_hint(0, at);
+        self.clear_note(0, row);
+        self.hold(next);
         self.take_frame_at_hand()
+    }
+
+    /// Order 0's hint is this row of level 0 from now on; nobody holds the one before.
+    #[inline(always)]
+    pub(super) fn hold(&mut self, row: usize) {
+        let (at, shift) = self.note_of(0, row);
+        self.set_word_at(at, self.word_at(at) | G::Word::truncate(1 << AT_HAND) << shift);
+        self.hand.set_hint(0, self.slot(0, row));
+    }
+
+    /// The row of order 0's hint.
+    #[inline(always)]
+    pub(super) fn row_of_frames(&self) -> Option<usize> {
+        let at = self.hand.hint(0);
+        if at == NONE { None } else { Some(at.wrapping_sub(self.level(0).shift)) }
     }
 
     /// Takes a block from the row that gave the last one of its order, if it is at hand and has another.
@@ -189,7 +198,7 @@ impl<G: Geometry> Engine<'_, G> {
         }
         let position = starts.lowest();
         self.set_word_at(at, word & !(low::<G>(class) << position));
-        self.count_taken(1 << order);
+        self.free.take(1 << order);
         Some((row << G::LOG2 | position as usize) << (G::LOG2 as usize * level))
     }
 
@@ -212,7 +221,7 @@ impl<G: Geometry> Engine<'_, G> {
             return None;
         }
         self.set_word_at(at, self.word_at(at) & !mask);
-        self.count_taken(1 << order);
+        self.free.take(1 << order);
         Some(offset)
     }
 
@@ -240,7 +249,7 @@ impl<G: Geometry> Engine<'_, G> {
             return false;
         }
         self.set_word_at(at, word);
-        self.free += 1 << order;
+        self.free.give(1 << order);
         self.unmark(offset);
         if order != 0 {
             self.hand.remember(order, offset, at <= hint);
@@ -270,6 +279,13 @@ impl<G: Geometry> Engine<'_, G> {
         let word = self.word_at(at) & !(G::Word::truncate(7) << shift);
         let note = class.map_or(0, |class| u64::from(class) + 1);
         self.set_word_at(at, word | G::Word::truncate(note) << shift);
+    }
+
+    /// The index does not have a row, and it is not at hand.
+    #[inline(always)]
+    fn clear_note(&mut self, level: usize, row: usize) {
+        let (at, shift) = self.note_of(level, row);
+        self.set_word_at(at, self.word_at(at) & !(G::Word::truncate(15) << shift));
     }
 
     /// Where a row's note is: the place of the word, and the lowest bit.
@@ -341,8 +357,7 @@ impl<G: Geometry> Engine<'_, G> {
         if let Some(class) = self.noted(level, row) {
             self.leave(level, row, class);
         }
-        let (at, shift) = self.note_of(level, row);
-        self.set_word_at(at, self.word_at(at) & !(G::Word::truncate(15) << shift));
+        self.clear_note(level, row);
         // The planted fault: single frames are still taken from the row.
         if self.hand.hint(0) == self.slot(level, row) && !cfg!(hectare_plant = "buddy_stale_hint") {
             self.hand.set_hint(0, NONE);

@@ -65,7 +65,7 @@ impl<'m, G: Geometry> Engine<'m, G> {
         }
         engine.heads_mut().iter_mut().zip(heads).for_each(|(place, word)| *place = *word & full::<G>());
         engine.check_heads().map_err(|_| RegionError::Unknown)?;
-        engine.least_free = engine.free;
+        engine.free.begin();
         Ok(engine)
     }
 }

@@ -23,7 +23,7 @@ impl<G: Geometry> Engine<'_, G> {
     pub fn allocate(&mut self, request: Request) -> Result<FrameRun, AllocError> {
         let count = request.count.get();
         let holding = Order::holding(count).map(|order| order.max(request.align));
-        let least = self.least_free;
+        let least = self.free.least();
         let found = match holding {
             Some(order) if request.is_anywhere() => self.take_order(order.get().into()),
             Some(order) => self.take_order_within(order.get().into(), &request),
@@ -33,7 +33,7 @@ impl<G: Geometry> Engine<'_, G> {
             (Some(offset), Some(order)) => {
                 if order.frames() > count {
                     self.give_run(offset.wrapping_add(Self::distance(count)), order.frames() - count);
-                    self.least_free = least.min(self.free);
+                    self.free.begin_from(least);
                 }
                 Some(offset)
             }
@@ -208,8 +208,9 @@ impl<G: Geometry> Engine<'_, G> {
             return Err(RegionError::Overlap);
         }
         self.banks.add(run)?;
+        let least = self.free.least();
         self.give_run(self.offset(run.first()), run.count());
-        self.least_free += run.count();
+        self.free.begin_from(least + run.count());
         Ok(())
     }
 
@@ -227,9 +228,9 @@ impl<G: Geometry> Engine<'_, G> {
             return Err(RegionError::InUse);
         }
         self.banks.remove(run)?;
-        let least = self.least_free.saturating_sub(run.count());
+        let least = self.free.least().saturating_sub(run.count());
         self.take_run(self.offset(run.first()), run.count());
-        self.least_free = least;
+        self.free.begin_from(least);
         Ok(())
     }
 
@@ -249,7 +250,7 @@ impl<G: Geometry> Engine<'_, G> {
             return 0;
         }
         self.set_word_at(at, rest);
-        self.count_taken(taken.ones().into());
+        self.free.take(taken.ones().into());
         if G::EXACT {
             let row = at.wrapping_sub(shift);
             Self::positions(taken).for_each(|bit| self.mark(row << G::LOG2 | bit as usize));
@@ -272,7 +273,7 @@ impl<G: Geometry> Engine<'_, G> {
             return false;
         }
         self.set(0, row, mask);
-        self.free += u64::from(mask.ones());
+        self.free.give(mask.ones().into());
         true
     }
 
@@ -305,7 +306,7 @@ impl<G: Geometry> Engine<'_, G> {
                 (least..G::LOG2).find_map(|class| self.find_within(level, class, taken, from).filter(fits));
             if let Some(offset) = found {
                 self.take_block(offset, order);
-                self.count_taken(1 << order);
+                self.free.take(1 << order);
                 return Some(offset);
             }
         }
@@ -333,7 +334,7 @@ impl<G: Geometry> Engine<'_, G> {
     fn take_anywhere(&mut self, request: &Request) -> Option<usize> {
         let count = request.count.get();
         let natural = count == request.align.frames() && request.is_anywhere();
-        if natural || count > self.free {
+        if natural || count > self.free.now() {
             return None;
         }
         let first = self.free_runs().find_map(|hole| {

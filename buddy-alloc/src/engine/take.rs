@@ -9,15 +9,13 @@ impl<G: Geometry> Engine<'_, G> {
     /// Takes a block of 2^order frames; its offset. O(levels).
     #[inline]
     pub(super) fn take_order(&mut self, order: u32) -> Option<usize> {
-        let at_hand = if order == 0 {
-            self.take_frame_at_hand().or_else(|| self.take_next_frame())
-        } else {
-            self.take_recent(order)
-        };
-        match at_hand {
-            Some(offset) => Some(offset),
-            None => self.take_found(order),
+        if order == 0 {
+            return self
+                .take_frame_at_hand()
+                .or_else(|| self.take_next_frame())
+                .or_else(|| self.take_found_frame());
         }
+        self.take_recent(order).or_else(|| self.take_found(order))
     }
 
     /// Takes all frames of a run if all are free; whether it did. Puts rows at hand back. O(blocks × levels).
@@ -29,7 +27,7 @@ impl<G: Geometry> Engine<'_, G> {
         for (at, order) in self.blocks(offset, count) {
             self.take_block(at, order);
         }
-        self.count_taken(count);
+        self.free.take(count);
         true
     }
 
@@ -38,18 +36,28 @@ impl<G: Geometry> Engine<'_, G> {
         self.blocks(offset, count).all(|(at, order)| self.is_block_free(at, order))
     }
 
-    #[inline(always)]
-    pub(super) fn count_taken(&mut self, frames: u64) {
-        self.free -= frames;
-        self.least_free = self.least_free.min(self.free);
-    }
-
     /// Takes a block from the row that the index says, or by splitting a unit of a higher level.
     #[inline(never)]
     pub(super) fn take_found(&mut self, order: u32) -> Option<usize> {
+        self.take_found_of(order)
+    }
+
+    /// Takes a frame from the row that the index says, which gives the next ones, too. No frame is at hand.
+    #[inline(never)]
+    pub(super) fn take_found_frame(&mut self) -> Option<usize> {
+        self.take_found_of(0)
+    }
+
+    #[inline(always)]
+    fn take_found_of(&mut self, order: u32) -> Option<usize> {
         let (wanted, class) = Self::place_of(order);
         let (mut level, mut row) = loop {
             let (level, row) = self.find(wanted, class)?;
+            if order == 0 && level == 0 {
+                self.let_go();
+                self.hold(row);
+                return self.take_frame_at_hand();
+            }
             if self.bring(level, row) {
                 break (level, row);
             }
@@ -66,12 +74,19 @@ impl<G: Geometry> Engine<'_, G> {
             self.clear_whole(level, unit);
             (level, row) = (level - 1, unit);
             at = self.slot(level, row);
-            self.add(level, row);
+            if order == 0 && level == 0 {
+                self.let_go();
+                self.hold(row);
+            } else {
+                self.add(level, row);
+            }
             self.set_word_at(at, full::<G>() & !low::<G>(if level == wanted { class } else { 0 }));
             unit = row << G::LOG2;
         }
-        self.hand.set_hint(order, at);
-        self.count_taken(1 << order);
+        if order != 0 {
+            self.hand.set_hint(order, at);
+        }
+        self.free.take(1 << order);
         Some(unit << (G::LOG2 as usize * wanted))
     }
 
@@ -79,12 +94,12 @@ impl<G: Geometry> Engine<'_, G> {
     ///
     /// The index may offer rows that have no such run any more, and learns of them then. What it does not know of is free
     /// besides; so it is believed at once only if nothing smaller could be hidden.
-    #[inline]
+    #[inline(always)]
     fn find(&mut self, wanted: usize, class: u32) -> Option<(usize, usize)> {
         let (mut level, mut least) = (wanted, class);
         while level < self.layout.count {
             let fitting = self.level(level).classes >> least;
-            if fitting & 1 == 0 && self.is_unsettled(level, if fitting == 0 { 0 } else { G::AT_HAND / 4 }) {
+            if fitting & 1 == 0 && self.is_unsettled(level, if fitting == 0 { 0 } else { G::AT_HAND / 32 }) {
                 self.settle(level);
                 (level, least) = (wanted, class);
             } else if fitting == 0 {

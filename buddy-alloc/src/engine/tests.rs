@@ -174,7 +174,8 @@ impl State {
             hand.recent[order] = self.recent[order].map(place);
             hand.tops[order] = self.tops[order];
         }
-        (engine.free, engine.least_free) = (free.count_ones().into(), 0);
+        engine.free = Free::NONE;
+        engine.free.give(free.count_ones().into());
     }
 }
 
