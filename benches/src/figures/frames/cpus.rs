@@ -17,8 +17,6 @@ use crate::frames::{Behind, Buddy, CachedBuddy, Memory, SharedBuddy, SharedSubje
 use crate::rounds::{interleave, median};
 
 const FRAMES: usize = 1 << 18;
-/// Pairs of each thread in one measurement.
-const PAIRS: usize = 200_000;
 const SLOTS: usize = 256;
 
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +27,16 @@ enum Work {
     Batch,
     /// Take or give back one of 256 blocks of orders 0 to 10.
     Mix,
+}
+
+impl Work {
+    /// Pairs of each thread in one measurement: some milliseconds at least, or a thread's first moments would count.
+    const fn pairs(self) -> usize {
+        match self {
+            Self::Pair(_) | Self::Batch => 1_000_000,
+            Self::Mix => 200_000,
+        }
+    }
 }
 
 const WORKS: [(&str, Work); 4] = [
@@ -48,7 +56,7 @@ fn read_modify_writes(work: Work) -> f64 {
     act(&*subject, 0, work);
     let before = shared::read_modify_writes();
     act(&*subject, 0, work);
-    (shared::read_modify_writes() - before) as f64 / (2 * PAIRS) as f64
+    (shared::read_modify_writes() - before) as f64 / (2 * work.pairs()) as f64
 }
 
 /// CPU nanoseconds a pair, the mean of the threads.
@@ -63,7 +71,7 @@ fn measure<S: SharedSubject>(threads: usize, work: Work) -> f64 {
         barrier.wait();
         let start = thread_ns();
         act(subject, cpu, work);
-        (thread_ns() - start) as f64 / PAIRS as f64
+        (thread_ns() - start) as f64 / work.pairs() as f64
     };
     std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads).map(|cpu| scope.spawn(move || run(cpu))).collect();
@@ -82,13 +90,13 @@ fn act<S: SharedSubject>(subject: &S, cpu: usize, work: Work) {
     };
     match work {
         Work::Pair(order) => {
-            for _ in 0..PAIRS {
+            for _ in 0..work.pairs() {
                 give(black_box(subject.allocate(cpu, black_box(order))), order);
             }
         }
         Work::Batch => {
             let mut blocks = Vec::with_capacity(1024);
-            for _ in 0..PAIRS / 1024 {
+            for _ in 0..work.pairs() / 1024 {
                 blocks.extend((0..1024).map(|_| subject.allocate(cpu, black_box(0))));
                 blocks.drain(..).for_each(|block| give(block, 0));
             }
@@ -96,7 +104,7 @@ fn act<S: SharedSubject>(subject: &S, cpu: usize, work: Work) {
         Work::Mix => {
             let mut random = Random::new(77 + cpu as u64 * 2);
             let mut slots: Vec<Option<(S::Block, u32)>> = vec![None; SLOTS];
-            for _ in 0..2 * PAIRS {
+            for _ in 0..2 * work.pairs() {
                 let bits = random.bits();
                 let slot = &mut slots[(bits >> 32) as usize % SLOTS];
                 match slot.take() {
