@@ -30,8 +30,8 @@ use hectare_core::{
 ///
 /// # #[repr(align(16384))]
 /// # struct Ram([u8; 64 << 12]);
-/// # let memory = Box::leak(Box::new(Ram([0; 64 << 12])));
-/// # let memory = NonNull::from(&mut memory.0).cast::<u8>();
+/// # let mut ram = Box::new(Ram([0; 64 << 12]));
+/// # let memory = NonNull::from(&mut ram.0).cast::<u8>();
 /// // A machine with 64 frames at 1 MiB, all of which a kernel sees through its direct map at `memory`. (The map keeps
 /// // alignments up to 16 KiB: both ends are multiples of it.)
 /// let frames = FrameRun::new(Frame::new(0x100), 64).unwrap();
