@@ -28,6 +28,37 @@ impl Slot {
 /// A kernel implements it by disabling preemption (and interrupts, if interrupt handlers allocate); a program by a
 /// thread-local claim.
 ///
+/// ```
+/// use hectare_core::{CpuPin, Slot};
+/// # mod kernel {
+/// #     pub fn cpu_number() -> Option<u16> { Some(3) }
+/// #     pub fn interrupts_off() -> bool { true }
+/// #     pub fn restore(_: bool) {}
+/// # }
+///
+/// /// The CPU that runs this, of at most 64; none while the machine boots.
+/// struct ThisCpu;
+///
+/// struct Restore(bool);
+/// impl Drop for Restore {
+///     fn drop(&mut self) { kernel::restore(self.0) } // after a panic too
+/// }
+///
+/// // SAFETY: (1) with interrupts off nothing else runs on this CPU, and no other CPU has its number; a closure that
+/// // calls `with` again does so with interrupts off, and gets no slot; (2) one CPU sees its own writes; (3) checked.
+/// unsafe impl CpuPin for ThisCpu {
+///     fn slots(&self) -> u32 { 64 }
+///
+///     fn with<R>(&self, f: impl FnOnce(Option<Slot>) -> R) -> R {
+///         let restore = Restore(kernel::interrupts_off()); // and whether they were on
+///         let number = kernel::cpu_number().filter(|cpu| restore.0 && *cpu < 64);
+///         f(number.map(Slot::new))
+///     }
+/// }
+///
+/// assert_eq!(ThisCpu.with(|slot| slot.map(Slot::number)), Some(3));
+/// ```
+///
 /// # Safety
 /// While `with` runs its closure with `Some(slot)`, no other closure runs with the same slot, on any CPU and in any
 /// interrupt or signal handler; what a closure wrote under a slot is visible to the next closure with that slot; and

@@ -10,6 +10,33 @@ use crate::Reentered;
 /// A closure rather than a guard, because a critical section cannot be a guard and a saved interrupt state need not
 /// leave the lock. Any `lock_api`, `critical-section` or `mutex-traits` lock fits through the optional adapters.
 ///
+/// ```
+/// use hectare_core::{RawLock, Reentered, SpinLock};
+/// # mod interrupts { pub fn off() -> bool { true } pub fn restore(_: bool) {} }
+///
+/// /// A kernel's own: no interrupt on this CPU, no other CPU. A handler may allocate then.
+/// struct KernelLock(SpinLock);
+///
+/// struct Restore(bool);
+/// impl Drop for Restore {
+///     fn drop(&mut self) { interrupts::restore(self.0) } // after a panic too
+/// }
+///
+/// // SAFETY: `SpinLock` keeps other CPUs out, makes writes visible, and never returns to who holds it already; with
+/// // interrupts off no handler comes in between.
+/// unsafe impl RawLock for KernelLock {
+///     const UNLOCKED: Self = Self(SpinLock::UNLOCKED);
+///
+///     fn with<R>(&self, f: impl FnOnce() -> R) -> Result<R, Reentered> {
+///         let _restore = Restore(interrupts::off());
+///         self.0.with(f)
+///     }
+/// }
+///
+/// static LOCK: KernelLock = KernelLock::UNLOCKED; // for `Heap<KernelLock, _>`, `Locked<KernelLock, _>`
+/// assert_eq!(LOCK.with(|| 7), Ok(7));
+/// ```
+///
 /// # Safety
 /// While [`with`](Self::with) runs its closure, no other closure runs under the same lock: not on another CPU, not in
 /// an interrupt handler, not further down the same call stack. What one closure wrote is visible to the next.
