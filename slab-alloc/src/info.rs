@@ -78,6 +78,22 @@ impl fmt::Display for CacheInfo {
 }
 
 /// Several caches as `/proc/slabinfo`, header included.
+///
+/// ```
+/// use hectare_slab::{ByDefault, ObjectCache, SlabInfo, SlabTop};
+/// # use hectare_testkit::stand_in::PlainFrames;
+/// # let frames: PlainFrames<12> = PlainFrames::new(0x100, 16);
+/// # let window = frames.window();
+///
+/// let mut nodes: ObjectCache<[u64; 24], _, _, ByDefault> = ObjectCache::new("node", ByDefault, frames, window);
+/// nodes.allocate()?;
+/// let caches = [nodes.info()]; // of all caches of a kernel
+/// let text = SlabInfo(&caches).to_string();
+/// let line = text.lines().nth(2).expect("two lines of header");
+/// assert!(line.starts_with("node                   1     21    192   21    1 : tunables"));
+/// assert!(SlabTop(&caches).to_string().contains("Active / Total Slabs (% used)      : 1 / 1 (100.0%)"));
+/// # Ok::<(), hectare_core::AllocError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SlabInfo<'a>(pub &'a [CacheInfo]);
 
