@@ -84,6 +84,21 @@ pub fn cover<const K: usize>(format: &impl RegionFormat, wanted: Extent) -> Opti
 ///
 /// The fewest of all covers whose allowing part ends at `wanted`'s ends, at `outer`'s, or at multiples of powers of two
 /// next to `wanted`. O(address bits^3).
+///
+/// ```
+/// use hectare_core::Extent;
+/// use hectare_segmentation::protect::{Layer, Pmp, cover, cover_layered};
+///
+/// // All of a megabyte of RAM but its first 4 KiB, which are the kernel's: powers of two alone take eight.
+/// let ram = Extent::new(0x8000_0000, 0x10_0000).expect("not empty");
+/// let program = Extent::new(0x8000_1000, 0xF_F000).expect("not empty");
+/// assert_eq!(cover::<8>(&Pmp::RV32, program).map(|cover| cover.len()), Some(8));
+///
+/// // With one that allows too much, and one that takes back what is too much, it is two.
+/// let layers = cover_layered::<8>(&Pmp::RV32, program, ram).expect("fewer than eight");
+/// let first = Extent::new(0x8000_0000, 0x1000).expect("not empty");
+/// assert!(layers.iter().eq([(Layer::Allow, ram), (Layer::Deny, first)]));
+/// ```
 #[must_use]
 pub fn cover_layered<const K: usize>(
     format: &impl RegionFormat,

@@ -47,8 +47,21 @@ pub enum Rule {
     ShortTaskState,
 }
 
-/// Reads a global (`global`) or local table as a CPU in 64-bit mode (`long`) or without it would, and tells every breach
-/// of a [`Rule`], in ascending order of entries. O(entries), and O(entries^2) for segments that programs may execute.
+/// Reads a global (`global`) or local table as a CPU in 64-bit mode (`long`) or without it would, and tells for each
+/// entry the first [`Rule`] that it breaks, in ascending order. A gate's selector is looked up in this table, whichever
+/// it names. O(entries), and O(entries^2) for segments that programs may execute.
+///
+/// ```
+/// use hectare_segmentation::x86::{Ring, Rule, SegmentDescriptor, audit};
+///
+/// // What a loader left: its code has D set beside L, which makes every load of it fault.
+/// let code = SegmentDescriptor { big: true, ..SegmentDescriptor::code64(Ring::Ring0) };
+/// let gdt = [0, code.encode(), SegmentDescriptor::flat_data(Ring::Ring0).encode()];
+/// let findings: Vec<_> = audit(&gdt, true, true).collect();
+/// assert_eq!(findings.len(), 1);
+/// assert_eq!((findings[0].index, findings[0].rule), (1, Rule::LongAndBig));
+/// assert_eq!(findings[0].to_string(), "entry 1 (0x00ef9a000000ffff): 64-bit code has its D bit set");
+/// ```
 ///
 /// Flat tables always find [`Rule::WritableCode`]: code and data of a program are the same 4 GiB there, and only
 /// paging keeps them apart. In 64-bit mode the rule is not applied, since bases and limits are not.
@@ -129,8 +142,8 @@ fn gates(entries: &[u64], gate: Gate, wide: Option<[u64; 2]>, long: bool) -> (Op
     ((call && gate.ring == Ring::Ring3 && privileged).then_some(Rule::OpenCallGate), long)
 }
 
-/// The linear addresses of a segment, first and last; `None` for one that wraps around or is empty, which no flat
-/// comparison can judge, except that an expand-down segment counts by what it may reach.
+/// The linear addresses of a segment, first and last: of an expand-down segment those that it may reach, of one that
+/// wraps around all. `None` if there is none.
 fn span(segment: SegmentDescriptor) -> Option<(u64, u64)> {
     let limit = u64::from(segment.limit.last());
     let (first, last) = if matches!(segment.kind, Kind::Data { expand_down: true, .. }) {
