@@ -167,10 +167,11 @@ impl<V: Value, const N: usize> Row<V, N> {
         &self.values[..self.count()]
     }
 
-    /// How many keys are at most `key`: no branch depends on a key.
+    /// How many keys are at most `key`: by halves, so that four keys are looked at and not all; no branch depends on a key.
+    /// The keys that are not there are above every other.
     #[inline]
     pub(super) fn up_to(&self, key: u64) -> usize {
-        self.keys.iter().map(|own| usize::from(*own <= key)).sum()
+        self.keys.partition_point(|own| *own <= key)
     }
 
     /// Key and value at a place.
