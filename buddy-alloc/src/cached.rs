@@ -126,6 +126,7 @@ unsafe impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize
     for Cached<S, C, SLOTS, N>
 {
     const FRAME_SIZE: PageSize = S::FRAME_SIZE;
+    const TAKES_PARTS: bool = S::TAKES_PARTS;
 
     #[inline]
     fn allocate_frames(&self, request: FrameRequest) -> Result<FrameRun, AllocError> {

@@ -45,6 +45,7 @@ unsafe impl<C: CpuPin, G: Geometry, const LOG2: u8> SharedFrameSource for Shared
         Some(size) => size,
         None => panic!("a frame has less than 2^64 bytes"),
     };
+    const TAKES_PARTS: bool = true;
 
     #[inline]
     fn allocate_frames(&self, request: FrameRequest) -> Result<FrameRun, AllocError> {

@@ -1,8 +1,14 @@
 //! Single calls whose result is known, above all bad frees.
+#![expect(unsafe_code, reason = "memory goes back by unsafe calls")]
 
-use hectare_buddy::{Banks, Request, Rows64, Shared, shared};
+use core::num::NonZero;
+
+use hectare_buddy::{Banks, Cached, Keep, Request, Rows64, Shared, SharedFrames, shared};
 use hectare_core::sync::atomic::AtomicU64;
-use hectare_core::{AllocError, CheckInvariants, Figures, FrameRun, FreeError, NoCpu, Order};
+use hectare_core::{
+    AllocError, CheckInvariants, Figures, FrameRequest, FrameRun, FreeError, NoCpu, Order, SharedFrameSource,
+    SingleCpu,
+};
 
 use crate::chosen::Chosen;
 use crate::support::{frames, order, run};
@@ -46,6 +52,31 @@ fn a_frame_in_another_stock_is_not_freed_again() {
             refuses(engine, run(frame.number(), 5), FreeError::NotAllocated);
         }
     });
+}
+
+#[test]
+fn frames_of_a_run_go_back_one_by_one() {
+    type Memory<'m> = SharedFrames<'m, NoCpu>;
+    const { assert!(<Memory<'_> as SharedFrameSource>::TAKES_PARTS) };
+    const { assert!(<Cached<Memory<'_>, SingleCpu, 1> as SharedFrameSource>::TAKES_PARTS) };
+    let mut table = [None; 1];
+    let mut banks = Banks::new(&mut table);
+    banks.add(run(0, 256)).unwrap();
+    let words = words(run(0, 256), 1);
+    // SAFETY: the frames are numbers here.
+    let memory: Memory<'_> = unsafe { SharedFrames::new(Shared::new(banks, &words, NoCpu).unwrap()) };
+    let cached = Cached::<_, _, 1>::new(memory, SingleCpu::new(), Keep::FRAMES_AND_HUGE);
+    for request in [FrameRequest::order(order(5)), FrameRequest::exactly(NonZero::new(100).unwrap())] {
+        let block = cached.allocate_frames(request).unwrap();
+        for frame in block.iter() {
+            // SAFETY: each was allocated, and is given back once.
+            unsafe { cached.free_frames(FrameRun::new(frame, 1).unwrap()) }.unwrap();
+        }
+    }
+    cached.drain();
+    assert_eq!(cached.refused(), 0);
+    // SAFETY: no frame is given back.
+    assert_eq!(unsafe { cached.source().engine() }.free_frames(), 256);
 }
 
 #[test]

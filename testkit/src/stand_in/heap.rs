@@ -24,6 +24,8 @@ pub struct NaiveHeap {
     regions: Vec<NonNull<[u8]>>,
     /// The live blocks by address.
     live: BTreeMap<usize, Layout>,
+    /// The most bytes that were live.
+    peak: u64,
 }
 
 /// The addresses of a region.
@@ -41,7 +43,18 @@ impl NaiveHeap {
     /// A heap without memory.
     #[must_use]
     pub const fn new() -> Self {
-        Self { regions: Vec::new(), live: BTreeMap::new() }
+        Self { regions: Vec::new(), live: BTreeMap::new(), peak: 0 }
+    }
+
+    /// A block is live from now on, of this size.
+    fn insert(&mut self, address: usize, layout: Layout) {
+        self.live.insert(address, layout);
+        self.peak = self.peak.max(self.allocated());
+    }
+
+    /// How many bytes are live; a block of none takes one.
+    fn allocated(&self) -> u64 {
+        self.live.values().map(|layout| layout.size().max(1) as u64).sum()
     }
 
     /// The live blocks in a range of addresses, as ranges.
@@ -115,7 +128,7 @@ unsafe impl ByteAllocator for NaiveHeap {
             let enough = free >= layout.size().max(1) as u64;
             return Err(if enough { AllocError::Fragmented } else { AllocError::OutOfMemory });
         };
-        self.live.insert(block.addr().get(), layout);
+        self.insert(block.addr().get(), layout);
         Ok(block)
     }
 
@@ -141,7 +154,7 @@ unsafe impl ByteAllocator for NaiveHeap {
         if end > region.map_or(0, |region| region.end).min(limit) {
             return Err(AllocError::NotInPlace);
         }
-        self.live.insert(address, new);
+        self.insert(address, new);
         Ok(())
     }
 }
@@ -183,7 +196,9 @@ impl Figures for NaiveHeap {
     /// O(live).
     fn usage(&self) -> Usage {
         let capacity = self.regions.iter().map(|region| region.len() as u64).sum();
-        Usage::new(1, capacity, self.live.values().map(|layout| layout.size().max(1) as u64).sum())
+        let mut usage = Usage::new(1, capacity, self.allocated());
+        usage.peak_allocated = self.peak;
+        usage
     }
 
     /// O(live).
