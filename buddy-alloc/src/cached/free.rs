@@ -14,14 +14,10 @@ impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize> Cache
     ///
     /// # Errors
     /// As there; [`FreeError::Foreign`] if the block would end beyond the last frame number.
-    #[inline(always)]
+    #[inline]
     pub unsafe fn free_order(&self, first: Frame, order: Order) -> Result<(), FreeError> {
-        if order == Order::ZERO && self.keeps_frames_first() {
-            if self.keep_frame_at_hand(first) {
-                return Ok(());
-            }
-            // SAFETY: the caller's promise is the one asked for.
-            return unsafe { self.free_chosen(0, first) };
+        if order == Order::ZERO && self.keeps_frames_first() && self.keep_frame_at_hand(first) {
+            return Ok(());
         }
         // SAFETY: the caller's promise is the one asked for.
         unsafe { self.free_more(first, order) }
@@ -59,24 +55,21 @@ impl<S: GroupSource + Sync, C: CpuPin, const SLOTS: usize, const N: usize> Cache
         if kind.is_some_and(|kind| self.keep_at_hand(kind, first)) {
             return Ok(());
         }
+        let run = FrameRun::of_order(first, order).ok_or(FreeError::Foreign)?;
         match kind {
             // SAFETY: the caller's promise is the one asked for.
-            Some(kind) => unsafe { self.free_chosen(kind, first) },
-            None => {
-                let run = FrameRun::of_order(first, order).ok_or(FreeError::Foreign)?;
-                // SAFETY: the caller's promise is the one asked for.
-                unsafe { self.source.free_frames(run) }
-            }
+            Some(kind) => unsafe { self.free_chosen(kind, run) },
+            // SAFETY: the caller's promise is the one asked for.
+            None => unsafe { self.source.free_frames(run) },
         }
     }
 
     /// Gives a block of a chosen order to the cache, or to the source without a slot.
     ///
     /// # Safety
-    /// The caller owns the block, obtained from this source, and nothing uses it any more.
+    /// The caller owns the run, obtained from this source, and nothing uses it any more.
     #[inline(never)]
-    unsafe fn free_chosen(&self, kind: usize, first: Frame) -> Result<(), FreeError> {
-        let run = FrameRun::of_order(first, self.keep[kind % N].order).ok_or(FreeError::Foreign)?;
+    unsafe fn free_chosen(&self, kind: usize, run: FrameRun) -> Result<(), FreeError> {
         self.cpu.with(|slot| {
             let Some(per_cpu) = self.per_cpu(slot) else {
                 // SAFETY: the caller's promise is the one asked for.
