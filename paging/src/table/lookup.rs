@@ -5,7 +5,8 @@ use core::num::NonZero;
 
 use hectare_core::{Access, FrameSource, PageSize, PhysAddr, Translate, Translation, VirtAddr};
 
-use super::memory::{Cell, Node, Slot, Walk};
+use super::ahead::Ahead;
+use super::memory::{Node, Slot, Walk};
 use super::{FaultCause, PageFault, PageTable, TableFormat, TableWindow};
 use crate::{Attributes, Entry, Kind, Touched};
 
@@ -56,8 +57,8 @@ impl<F: TableFormat> Hit<F> {
     }
 }
 
-/// Addresses that are translated side by side.
-const LANES: usize = 8;
+/// Addresses that are translated side by side: more than any core waits for at a time.
+const LANES: usize = 32;
 
 impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     /// What `address` stands for, whatever its rights; `None` where nothing is mapped. At most one load a level.
@@ -81,42 +82,36 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
         None
     }
 
-    /// What each of these addresses stands for, into `hits`, as far as that reaches. Eight walks go side by side, so that
-    /// their cache misses overlap.
+    /// What each of these addresses stands for, into `hits`, as far as that reaches. O(levels) for each; many walks go side by
+    /// side, and each asks for its next entry before the others take their step, so that their cache misses overlap.
     #[inline]
     pub fn find_many(&self, addresses: &[VirtAddr], hits: &mut [Option<Hit<F>>]) {
-        let mut many = addresses.chunks_exact(LANES);
-        let mut places = hits.chunks_exact_mut(LANES);
-        for (addresses, places) in many.by_ref().zip(places.by_ref()) {
-            if let (Ok(addresses), Ok(places)) = (addresses.try_into(), places.try_into()) {
-                self.find_lanes(addresses, places);
-            }
-        }
-        let done = addresses.len().min(hits.len()) / LANES * LANES;
-        for (address, hit) in addresses.iter().zip(hits).skip(done) {
-            *hit = self.find(*address);
+        for (addresses, hits) in addresses.chunks(LANES).zip(hits.chunks_mut(LANES)) {
+            self.find_lanes(addresses, hits);
         }
     }
 
+    /// At most [`LANES`].
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "levels are few")]
-    fn find_lanes(&self, addresses: &[VirtAddr; LANES], hits: &mut [Option<Hit<F>>; LANES]) {
-        *hits = [None; LANES];
+    fn find_lanes(&self, addresses: &[VirtAddr], hits: &mut [Option<Hit<F>>]) {
+        hits.fill(None);
         let walk = Walk::new(&self.window);
         let Some(root) = self.root_node(walk) else { return };
-        let mut tables: [Option<&[Cell<F>]>; LANES] =
-            addresses.map(|address| F::accepts(address).then_some(root.cells));
+        let mut tables = [None; LANES];
+        for (table, address) in tables.iter_mut().zip(addresses) {
+            *table = F::accepts(*address).then_some(root.cells);
+        }
         for level in (0..F::LEVELS).rev() {
             for ((table, hit), address) in tables.iter_mut().zip(&mut *hits).zip(addresses) {
                 let Some(cells) = *table else { continue };
                 let index = F::index(*address, level);
                 *table = None;
                 match walk.slot(Node { level, cells, address: root.address }, index) {
-                    Slot::Table(child) => *table = Some(child.cells),
-                    Slot::Leaf(entry) => {
-                        let address = within::<F>(entry, level, index, *address);
-                        *hit = Some(Hit { address, entry, level: level as u8 });
+                    Slot::Table(child) => {
+                        Ahead::of(child.cells.get(F::index(*address, child.level))).fetch_to_read();
+                        *table = Some(child.cells);
                     }
+                    Slot::Leaf(entry) => *hit = Some(Hit::new(entry, level, index, *address)),
                     Slot::Absent(_) | Slot::Reserved => {}
                 }
             }

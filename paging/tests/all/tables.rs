@@ -3,6 +3,7 @@
 mod asid;
 mod examples;
 mod exhaustive;
+mod many;
 mod peers;
 mod random;
 mod shared;

@@ -9,7 +9,7 @@
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
-use std::alloc::{Layout, alloc_zeroed};
+use std::alloc::{Layout, alloc};
 use std::sync::LazyLock;
 
 use hectare_core::{
@@ -42,12 +42,12 @@ unsafe impl Sync for Pool {}
 pub(super) static POOL: LazyLock<Pool> = LazyLock::new(|| {
     let layout = Layout::from_size_align(BYTES, 2 << 20).expect("a layout");
     // SAFETY: the size is not zero.
-    let base = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("memory");
-    for offset in (0..BYTES).step_by(4096) {
-        let byte = base.as_ptr().wrapping_add(offset);
-        // SAFETY: inside the allocation; touches each page.
-        unsafe { byte.write(1) };
-    }
+    let base = NonNull::new(unsafe { alloc(layout) }).expect("memory");
+    // A kernel sees its tables through a direct map of huge pages, too. Where there are none, nothing happens.
+    // SAFETY: the whole allocation.
+    unsafe { libc::madvise(base.as_ptr().cast(), BYTES, libc::MADV_HUGEPAGE) };
+    // SAFETY: the whole allocation.
+    unsafe { base.as_ptr().write_bytes(0, BYTES) };
     let free = core::array::from_fn(|order| {
         let bytes = if order == 0 { SINGLE } else { LARGER };
         let first = (FIRST as usize + if order == 0 { 0 } else { SINGLE + (order - 1) * LARGER }) >> 12;

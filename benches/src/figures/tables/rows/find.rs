@@ -12,10 +12,10 @@ use crate::figures::tables::{
 };
 use crate::figures::{Bound, Figure, Random};
 
-/// Random addresses in the first `count` pages of the common range.
-fn addresses(count: u64, seed: u64) -> Vec<VirtAddr> {
+/// So many random addresses in the first `count` pages of the common range.
+fn addresses(many: usize, count: u64, seed: u64) -> Vec<VirtAddr> {
     let mut random = Random::new(seed);
-    (0..1 << 16).map(|_| address(FIRST + random.range(0, count as usize) as u64)).collect()
+    (0..many).map(|_| address(FIRST + random.range(0, count as usize) as u64)).collect()
 }
 
 pub(super) fn find(rounds: usize) -> Vec<Figure> {
@@ -24,7 +24,7 @@ pub(super) fn find(rounds: usize) -> Vec<Figure> {
     map_x64(&mut x64);
     let multiarch = multiarch_mapped(BYTES, false);
     let generic = generic_mapped(BYTES, false);
-    let addresses = addresses(LEAVES, 3);
+    let addresses = addresses(1 << 16, LEAVES, 3);
     let units = addresses.len() as u64;
     macro_rules! pass {
         (|$at:ident| $body:expr) => {
@@ -73,7 +73,8 @@ pub(super) fn find_many(rounds: usize) -> Vec<Figure> {
         .map(Page::new(FIRST), frames(MEMORY, PAGES), user(), MapOptions::BASE_PAGES)
         .expect("mapped")
         .finish(&tlb());
-    let addresses = addresses(PAGES, 5);
+    // Most of the 128 MiB of entries: more than a cache holds, whoever else uses it.
+    let addresses = addresses(1 << 21, PAGES, 5);
     let units = addresses.len() as u64;
     let ours = contest(
         vec![
