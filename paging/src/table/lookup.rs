@@ -94,7 +94,8 @@ impl<F: TableFormat, W: TableWindow, S: FrameSource> PageTable<F, W, S> {
     /// At most [`LANES`].
     #[inline]
     fn find_lanes(&self, addresses: &[VirtAddr], hits: &mut [Option<Hit<F>>]) {
-        hits.fill(None);
+        // What is behind the last address stays as it was.
+        hits.iter_mut().zip(addresses).for_each(|(hit, _)| *hit = None);
         let walk = Walk::new(&self.window);
         let Some(root) = self.root_node(walk) else { return };
         let mut tables = [None; LANES];
